@@ -1,0 +1,4 @@
+//! The outside world: Postgres, providers, HTTP, clocks.
+
+pub mod embedded;
+pub mod simulator;

@@ -1,0 +1,4 @@
+//! (to come)
+/// Placeholder until the calendar stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule;

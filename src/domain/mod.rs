@@ -1,0 +1,11 @@
+//! The rules: facts and `now` in, a decision out. No clock, no I/O, no randomness of its own.
+
+pub mod calendar;
+pub mod campaign;
+pub mod definition;
+pub mod document;
+pub mod id;
+pub mod outcome;
+pub mod phone;
+pub mod recurrence;
+pub mod zone;
