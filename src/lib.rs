@@ -1,7 +1,9 @@
-//! outdial runs outbound call campaigns through AI voice-assistant providers.
+//! outdial runs outbound call campaigns through AI voice-assistant providers: nobody is rung twice for one attempt,
+//! nobody at a wrong time, no result is lost, and for every lead it can say why.
 
 #![deny(unsafe_code)]
 
 pub mod adapter;
 pub mod config;
 pub mod domain;
+pub mod port;

@@ -1,5 +1,7 @@
 //! The rules: facts and `now` in, a decision out. No clock, no I/O, no randomness of its own.
 
+pub mod assistant;
+pub mod attempt;
 pub mod calendar;
 pub mod campaign;
 pub mod definition;
@@ -8,4 +10,5 @@ pub mod id;
 pub mod outcome;
 pub mod phone;
 pub mod recurrence;
+pub mod report;
 pub mod zone;

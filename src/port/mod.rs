@@ -1,0 +1,6 @@
+//! What the engine needs of the outside world, as traits, and the values that cross the border.
+
+pub mod clock;
+pub mod permit;
+pub mod provider;
+pub mod store;

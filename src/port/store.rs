@@ -1,0 +1,962 @@
+//! What the engine asks of its database.
+//!
+//! Each method is one atomic step: either all of it is durable or nothing is. Methods take batches, because batching is
+//! what makes a database fast, and they return what happened to each item: an item that is missing from an answer was
+//! moved by someone else in the meantime, which is a value and not an error.
+//!
+//! `now` is always civil time and always an argument; only leases use the database's own clock.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::domain::attempt::{MatchBasis, OpenState};
+use crate::domain::campaign::CampaignState;
+use crate::domain::id::{
+    AccountName, AssistantId, AttemptId, CallingGroupId, CampaignId, Epoch, InboxId, Installation, LeadId, LeadListId,
+    OwnerId, ProviderCallId,
+};
+use crate::domain::outcome::{Disposition, Outcome};
+use crate::domain::phone::PhoneNumber;
+use crate::domain::report::Source;
+
+use super::permit::CommittedIntent;
+
+/// The database, as the engine sees it.
+pub trait Store: Send + Sync + 'static {
+    // ---- who dials -------------------------------------------------------------------------------------------------
+
+    /// Which database this is. Fixed for its life.
+    fn installation(&self) -> Installation;
+
+    /// Takes or renews the leases of `accounts` for `ttl` of the database's time. A lease that is free or has run out
+    /// changes hands and its epoch grows; one that another owner holds is left out of the answer.
+    fn renew_leases(
+        &self,
+        owner: OwnerId,
+        accounts: &[AccountName],
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Vec<Lease>, StoreError>> + Send;
+
+    /// Gives up every lease of `owner`, so that others need not wait for them to run out.
+    fn release_leases(&self, owner: OwnerId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    // ---- what there is to do ---------------------------------------------------------------------------------------
+
+    /// Everything that steers dialing and is small: campaigns that are not finished, calling groups, strata, stops.
+    fn control(&self) -> impl Future<Output = Result<Control, StoreError>> + Send;
+
+    /// Open attempts of one account, in the order of their ids. Bounded by its concurrency plus what is held.
+    fn open_attempts(&self, account: &AccountName)
+    -> impl Future<Output = Result<Vec<OpenAttempt>, StoreError>> + Send;
+
+    /// How many requests to place a call may have been sent since `since`; attempts that certainly sent nothing do not
+    /// count. Counting may stop at `at_most`.
+    fn starts_since(
+        &self,
+        whose: StartsOf<'_>,
+        since: Timestamp,
+        at_most: u32,
+    ) -> impl Future<Output = Result<u32, StoreError>> + Send;
+
+    /// The next due leads of each probe, in the order (due_at, lead_id), with every fact the gate needs.
+    fn peek_due(
+        &self,
+        now: Timestamp,
+        person_since: Timestamp,
+        probes: &[Probe],
+    ) -> impl Future<Output = Result<Vec<Candidate>, StoreError>> + Send;
+
+    // ---- a lead becomes an attempt ---------------------------------------------------------------------------------
+
+    /// Turns due leads into open attempts: one statement, fenced by the lease, skipping what is locked or has changed,
+    /// and every lead whose phone already has an open attempt. Answers with the intents that are now durable.
+    ///
+    /// # Errors
+    /// [`StoreError::CommitUnknown`] when nobody can say whether the intents are durable: none of them may be dialed.
+    fn begin_dials(
+        &self,
+        lease: &Lease,
+        intents: &[DialIntent],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<CommittedIntent>, StoreError>> + Send;
+
+    /// Suppression and contacts of the persons behind open attempts, read after their intents are durable.
+    fn confirm(
+        &self,
+        attempts: &[AttemptId],
+        now: Timestamp,
+        person_since: Timestamp,
+    ) -> impl Future<Output = Result<Vec<(AttemptId, PersonFacts)>, StoreError>> + Send;
+
+    /// Records what is known after the request. Never fenced by epoch: a late answer is still true. Answers with the
+    /// attempts that were recorded.
+    fn record_replies(
+        &self,
+        replies: &[ReplyRecord],
+    ) -> impl Future<Output = Result<Vec<AttemptId>, StoreError>> + Send;
+
+    /// Moves open attempts from the state they were seen in. Answers with those that were moved.
+    fn change_open(&self, changes: &[OpenChange]) -> impl Future<Output = Result<Vec<AttemptId>, StoreError>> + Send;
+
+    /// Ends open attempts: outcome, result, binding, inbox rows applied, and the lead's next place, in one step. Answers
+    /// with those that were ended; the inbox rows of the others stay pending.
+    fn settle(&self, settlements: &[Settlement]) -> impl Future<Output = Result<Vec<AttemptId>, StoreError>> + Send;
+
+    /// Ended attempts of these leads, oldest first.
+    fn history(
+        &self,
+        leads: &[(CampaignId, LeadId)],
+    ) -> impl Future<Output = Result<Vec<PastAttempt>, StoreError>> + Send;
+
+    // ---- a due lead that is not dialed -----------------------------------------------------------------------------
+
+    /// Re-dates due leads; those that are no longer where they were seen are left alone.
+    fn defer(&self, deferrals: &[(DueKey, Timestamp)]) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Takes due leads out with a verdict; those that are no longer where they were seen are left alone.
+    fn dispose(
+        &self,
+        verdicts: &[(DueKey, Verdict)],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    // ---- results ---------------------------------------------------------------------------------------------------
+
+    /// Stores raw events and marks them pending. When this returns, they are durable.
+    fn append_inbox(
+        &self,
+        events: &[InboxEvent],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Pending events that are due for a look, oldest first.
+    fn peek_inbox(
+        &self,
+        account: &AccountName,
+        now: Timestamp,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<PendingEvent>, StoreError>> + Send;
+
+    /// Finds the attempts that calls belong to: by bound call id, by token, and by phone among open attempts.
+    fn find_attempts(
+        &self,
+        account: &AccountName,
+        calls: &[CallKey],
+    ) -> impl Future<Output = Result<Vec<CallMatch>, StoreError>> + Send;
+
+    /// Binds calls to attempts for good. A call that is bound already keeps its binding.
+    fn bind_calls(
+        &self,
+        account: &AccountName,
+        bindings: &[Binding],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes what a look at pending events decided about each.
+    fn mark_inbox(
+        &self,
+        marks: &[(InboxId, InboxMark)],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Adds late evidence to attempts that have ended, flags contradictions, and takes leads out of due where late
+    /// evidence says they were reached. Never makes a lead due.
+    fn apply_late(&self, late: &[LateResult], now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    // ---- leads come and go -----------------------------------------------------------------------------------------
+
+    /// Changed leads without an open attempt, oldest change first, with their place in every campaign concerned.
+    fn peek_lead_changes(&self, limit: u32) -> impl Future<Output = Result<Vec<LeadChange>, StoreError>> + Send;
+
+    /// The next page of a list that a campaign has begun or ceased to dial, if there is one.
+    fn next_list_page(&self, limit: u32) -> impl Future<Output = Result<Option<ListPage>, StoreError>> + Send;
+
+    /// Makes leads take their new places, then forgets `done`. Idempotent; what someone else moved is left alone and the
+    /// change is kept for another look.
+    fn apply_enrolment(
+        &self,
+        steps: &[EnrolmentStep],
+        done: EnrolmentDone,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    // ---- campaigns open and close ----------------------------------------------------------------------------------
+
+    /// Notes which lists a campaign dials, so that [`Store::next_list_page`] walks those that are new or gone.
+    fn set_campaign_lists(
+        &self,
+        lists: &[(CampaignId, Vec<String>)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Notes why a campaign is not dialed at the moment, for people to read; `None` clears it.
+    fn note_campaigns(
+        &self,
+        notes: &[(CampaignId, Option<String>)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// How many leads of a campaign are due, open and held, and whether lists are still to be walked.
+    fn backlog(&self, campaign_id: CampaignId) -> impl Future<Output = Result<Backlog, StoreError>> + Send;
+
+    /// Takes up to `limit` due leads of a campaign out with one verdict; answers how many there were.
+    fn dispose_all_due(
+        &self,
+        campaign_id: CampaignId,
+        verdict: &Verdict,
+        limit: u32,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Moves a campaign from one state to the next; `false` when it was not in `from` any more.
+    fn advance_campaign(
+        &self,
+        campaign_id: CampaignId,
+        from: CampaignState,
+        to: CampaignState,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    // ---- accounts --------------------------------------------------------------------------------------------------
+
+    /// Replaces what is known of an account's assistants.
+    fn save_roster(
+        &self,
+        account: &AccountName,
+        roster: &[crate::domain::assistant::Assistant],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Notes that an account cannot place calls, or that it can again.
+    fn save_account_state(&self, state: &AccountState) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    // ---- house keeping ---------------------------------------------------------------------------------------------
+
+    /// Makes partitions ahead, drops old ones without pending events, removes payloads past their days.
+    fn retain(
+        &self,
+        now: Timestamp,
+        policy: RetentionPolicy,
+    ) -> impl Future<Output = Result<RetainReport, StoreError>> + Send;
+}
+
+/// What the caller should do about a failure.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Try again later; nothing was written.
+    #[error("the database is not available")]
+    Unavailable(#[source] BoxError),
+    /// The connection broke while a write was under way: it may or may not be durable. Read again before acting.
+    #[error("it is unknown whether the database committed")]
+    CommitUnknown(#[source] BoxError),
+    /// A row breaks a rule this program relies on. A person must look.
+    #[error("table {table}, row {row}: {problem}")]
+    Inconsistent {
+        /// Where.
+        table: &'static str,
+        /// Which row.
+        row: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The database refused a statement: our mistake. A person must look.
+    #[error("the database refused a statement")]
+    Refused(#[source] BoxError),
+}
+
+/// Any error, as a source.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The right to dial an account, for a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Whose lines.
+    pub account: AccountName,
+    /// Who dials.
+    pub owner: OwnerId,
+    /// The term; stored in every intent.
+    pub epoch: Epoch,
+}
+
+/// The small tables that steer dialing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Control {
+    /// Every campaign that is not finished, by id.
+    pub campaigns: Vec<CampaignRow>,
+    /// Every calling group: its id and its evidence's key.
+    pub groups: Vec<(CallingGroupId, String)>,
+    /// Every combination of campaign, calling group and priority that ever had a due lead.
+    pub strata: Vec<Stratum>,
+    /// Panic stops.
+    pub stops: Vec<Stop>,
+    /// What is known of accounts that cannot place calls.
+    pub account_states: Vec<AccountState>,
+}
+
+/// A campaign as stored; the definition may be invalid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CampaignRow {
+    /// Key.
+    pub campaign_id: CampaignId,
+    /// Unique name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: CampaignState,
+    /// Grows with each change.
+    pub version: i64,
+    /// The YAML's content.
+    pub definition: Arc<Value>,
+}
+
+/// One lane of the due table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stratum {
+    /// Campaign.
+    pub campaign_id: CampaignId,
+    /// Calling group.
+    pub calling_group_id: CallingGroupId,
+    /// 0 goes first, 9 last.
+    pub priority: u8,
+}
+
+/// A persistent panic stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// One account, or everything.
+    pub account: Option<AccountName>,
+    /// Why, in the words of whoever stopped it.
+    pub reason: String,
+}
+
+/// Whether an account can place calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountState {
+    /// Which account.
+    pub account: AccountName,
+    /// Why it cannot; `None` when it can.
+    pub problem: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the daemon looks again.
+    pub next_check_at: Option<Timestamp>,
+}
+
+/// Whose starts to count.
+#[derive(Clone, Copy, Debug)]
+pub enum StartsOf<'a> {
+    /// All of an account.
+    Account(&'a AccountName),
+    /// All of a campaign.
+    Campaign(CampaignId),
+}
+
+/// An open attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenAttempt {
+    /// Key; campaign, lead and number are in it.
+    pub attempt_id: AttemptId,
+    /// Whom we ring, or may be ringing.
+    pub phone: PhoneNumber,
+    /// The account that dials.
+    pub account: AccountName,
+    /// Who speaks.
+    pub assistant_id: AssistantId,
+    /// Tries before this attempt.
+    pub tries: u16,
+    /// The replica that wrote the intent.
+    pub owner: OwnerId,
+    /// Its lease's term.
+    pub epoch: Epoch,
+    /// Where it stands.
+    pub state: OpenState,
+    /// When the intent became durable, civil.
+    pub intent_at: Timestamp,
+    /// When the request left, if that is known.
+    pub sent_at: Option<Timestamp>,
+    /// Until when it occupies a line at most.
+    pub deadline_at: Timestamp,
+    /// When to read the call next.
+    pub poll_at: Timestamp,
+    /// The call's id, once known.
+    pub call_id: Option<ProviderCallId>,
+    /// Whether the provider answered 2xx: absence from its list then proves nothing.
+    pub accepted: bool,
+    /// From when on absence from the provider's list says anything. Set when the attempt goes in doubt.
+    pub absence_from: Option<Timestamp>,
+    /// When the first complete read after `absence_from` did not show the call.
+    pub absent_since: Option<Timestamp>,
+    /// The newest call known when the intent was written.
+    pub newest_call_known: Option<ProviderCallId>,
+    /// Why it is in doubt or held.
+    pub reason: Option<String>,
+    /// Calling group and priority the lead came from.
+    pub calling_group_id: CallingGroupId,
+    /// As above.
+    pub priority: u8,
+}
+
+/// Where to look for due leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Which lane.
+    pub stratum: Stratum,
+    /// Nothing due before this is left in the lane; a lower bound keeps dead index entries out of the way.
+    pub not_before: Timestamp,
+    /// How many leads at most.
+    pub limit: u32,
+}
+
+/// A row of the due table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DueKey {
+    /// Lane.
+    pub stratum: Stratum,
+    /// Since when it is due.
+    pub due_at: Timestamp,
+    /// Whom.
+    pub lead_id: LeadId,
+    /// Number of the attempt this becomes.
+    pub attempt_no: u16,
+    /// Tries before it.
+    pub tries: u16,
+    /// The enrolled phone.
+    pub phone: PhoneNumber,
+}
+
+/// A due lead with everything the gate wants to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The due row.
+    pub due: DueKey,
+    /// The lead; `None` when it was deleted and the change is not applied yet.
+    pub lead: Option<LeadFacts>,
+    /// The person behind the phone.
+    pub person: PersonFacts,
+    /// Who spoke with this lead last, if anyone.
+    pub last_assistant: Option<AssistantId>,
+}
+
+/// What a lead says.
+#[derive(Clone, PartialEq)]
+pub struct LeadFacts {
+    /// Grows with each change.
+    pub version: i64,
+    /// Not before this.
+    pub not_before: Option<Timestamp>,
+    /// Not after this.
+    pub not_after: Option<Timestamp>,
+    /// Its variables.
+    pub variables: Map<String, Value>,
+}
+
+impl std::fmt::Debug for LeadFacts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeadFacts")
+            .field("version", &self.version)
+            .field("not_before", &self.not_before)
+            .field("not_after", &self.not_after)
+            .field("variables", &format_args!("({} hidden)", self.variables.len()))
+            .finish()
+    }
+}
+
+/// What binds a person across campaigns and accounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PersonFacts {
+    /// A do-not-call entry that applies to this campaign now.
+    pub suppression: Option<Suppression>,
+    /// The phone's open attempt, if it is not the one that asks.
+    pub open: Option<AttemptId>,
+    /// Attempts since the asked moment that rang or may have, newest first, the one that asks left out.
+    pub contacts: Vec<Contact>,
+}
+
+/// One attempt that rang or may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// When: sent, or intended where that is unknown.
+    pub at: Timestamp,
+    /// By which campaign.
+    pub campaign_id: CampaignId,
+}
+
+/// A do-not-call entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppression {
+    /// Why.
+    pub reason: String,
+    /// Until when; for good if absent.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// An intent to dial, to be made durable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DialIntent {
+    /// Derived from campaign, lead and number.
+    pub attempt_id: AttemptId,
+    /// The due row it comes from.
+    pub due: DueKey,
+    /// The campaign version the gate judged.
+    pub campaign_version: i64,
+    /// The lead version the gate judged.
+    pub lead_version: i64,
+    /// Who speaks.
+    pub assistant_id: AssistantId,
+    /// Until when it may occupy a line.
+    pub deadline_at: Timestamp,
+    /// The newest call known at this account.
+    pub newest_call_known: Option<ProviderCallId>,
+    /// Zone, window and tzdb the instant was judged by; kept with the attempt.
+    pub evidence: String,
+}
+
+/// What is known after the request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplyRecord {
+    /// Which attempt.
+    pub attempt_id: AttemptId,
+    /// When the request left; `None` when that is unknown.
+    pub sent_at: Option<Timestamp>,
+    /// What came back.
+    pub reply: ReplyFact,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReplyFact {
+    /// The provider took it: `dialing`, `in_doubt` or `held` becomes `placed`.
+    Placed {
+        /// Its id, if the answer has one.
+        call_id: Option<ProviderCallId>,
+        /// When to read it first.
+        poll_at: Timestamp,
+    },
+    /// We cannot know: `dialing` becomes `in_doubt`.
+    InDoubt {
+        /// What was seen.
+        reason: String,
+        /// Whether a 2xx came.
+        accepted: bool,
+        /// From when on absence says anything.
+        absence_from: Timestamp,
+        /// When to look first.
+        poll_at: Timestamp,
+        /// Until when it occupies a line.
+        deadline_at: Timestamp,
+    },
+}
+
+/// A move of an open attempt. Fields that are `None` stay as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenChange {
+    /// Which attempt.
+    pub attempt_id: AttemptId,
+    /// The state it was seen in; the change is dropped when that has changed.
+    pub from: OpenState,
+    /// The state it takes; equal to `from` for mere notes.
+    pub to: OpenState,
+    /// Why, when it goes in doubt or is held.
+    pub reason: Option<String>,
+    /// Next read.
+    pub poll_at: Option<Timestamp>,
+    /// New deadline.
+    pub deadline_at: Option<Timestamp>,
+    /// From when on absence says anything.
+    pub absence_from: Option<Timestamp>,
+    /// First complete read without the call.
+    pub absent_since: Option<Timestamp>,
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// Which attempt.
+    pub attempt_id: AttemptId,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When the call ended; when we learnt it where the provider does not say.
+    pub ended_at: Timestamp,
+    /// When the request left, where this settles it.
+    pub sent_at: Option<Timestamp>,
+    /// A sentence for people: why it ended so.
+    pub reason: String,
+    /// What the provider knows, if it was placed.
+    pub result: Option<CallResult>,
+    /// Where the lead goes.
+    pub next: NextPlace,
+    /// Suppresses the person everywhere, for this reason.
+    pub suppress: Option<String>,
+    /// Pending events this applies.
+    pub inbox: Vec<InboxId>,
+}
+
+/// What is kept of a call.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallResult {
+    /// The call's id.
+    pub call_id: Option<ProviderCallId>,
+    /// On what grounds it is this attempt's.
+    pub match_basis: Option<MatchBasis>,
+    /// The provider's status word.
+    pub status: String,
+    /// `human`, `machine`, `unknown`, if told.
+    pub answered_by: Option<String>,
+    /// Seconds.
+    pub duration_seconds: Option<u32>,
+    /// Decimal number.
+    pub cost: Option<String>,
+    /// As the provider shapes it.
+    pub transcript: Option<Value>,
+    /// Where the recording is.
+    pub recording_url: Option<String>,
+    /// Extracted variables.
+    pub extracted: Map<String, Value>,
+    /// Whether the campaign's goal was met; `None` without a goal or without an answer.
+    pub goal_met: Option<bool>,
+}
+
+/// Where a lead goes after an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextPlace {
+    /// Due again, with the next number.
+    Due {
+        /// When.
+        due_at: Timestamp,
+        /// Number of the attempt it becomes.
+        attempt_no: u16,
+        /// Tries so far.
+        tries: u16,
+    },
+    /// Done with.
+    Disposed {
+        /// The verdict.
+        verdict: Verdict,
+        /// Number the next attempt would have.
+        attempt_no: u16,
+        /// Tries so far.
+        tries: u16,
+    },
+}
+
+/// A verdict on a lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The verdict.
+    pub disposition: Disposition,
+    /// A sentence for people.
+    pub reason: String,
+}
+
+/// An attempt that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastAttempt {
+    /// Key; campaign, lead and number are in it.
+    pub attempt_id: AttemptId,
+    /// Tries before it.
+    pub tries: u16,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether the goal was met, where there is one.
+    pub goal_met: Option<bool>,
+}
+
+/// A raw event, to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxEvent {
+    /// Whose.
+    pub account: AccountName,
+    /// Webhook or call object.
+    pub source: Source,
+    /// Exactly as received.
+    pub body: Bytes,
+    /// The attempt a read was made for, if it was.
+    pub attempt_id: Option<AttemptId>,
+}
+
+/// A pending event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingEvent {
+    /// Key.
+    pub inbox_id: InboxId,
+    /// Webhook or call object.
+    pub source: Source,
+    /// When it was received, civil.
+    pub received_at: Timestamp,
+    /// Exactly as received.
+    pub body: Bytes,
+    /// The attempt it is known to belong to.
+    pub attempt_id: Option<AttemptId>,
+}
+
+/// What an event says about the call it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallKey {
+    /// The call's id.
+    pub call_id: Option<ProviderCallId>,
+    /// A token that is one of this installation's.
+    pub token: Option<AttemptId>,
+    /// The number that was rung.
+    pub phone: Option<PhoneNumber>,
+}
+
+/// What the database knows about a call; fields are independent of each other. In the order of the question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallMatch {
+    /// The attempt the call id is bound to.
+    pub bound: Option<AttemptId>,
+    /// Whether the token's attempt exists in this account.
+    pub token_exists: bool,
+    /// The open attempt of the phone, in this account, if it has no call bound yet.
+    pub open_unbound: Option<OpenAttempt>,
+    /// Whether the attempt it would be (bound, else token) has ended.
+    pub ended: bool,
+}
+
+/// A call is an attempt's, for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The call.
+    pub call_id: ProviderCallId,
+    /// The attempt.
+    pub attempt_id: AttemptId,
+    /// On what grounds.
+    pub basis: MatchBasis,
+}
+
+/// What a look at a pending event decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InboxMark {
+    /// Look again then; it belongs to this attempt, if that is known by now.
+    Later {
+        /// When.
+        retry_at: Timestamp,
+        /// Whose it is.
+        attempt_id: Option<AttemptId>,
+    },
+    /// Nothing more to do with it.
+    Done,
+    /// Unreadable: kept, flagged, can be re-parsed.
+    Quarantined {
+        /// Which field, what was found.
+        problem: String,
+    },
+    /// Matched no call in all its time: kept, flagged.
+    Unmatched,
+}
+
+/// Evidence about an attempt that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LateResult {
+    /// Which attempt.
+    pub attempt_id: AttemptId,
+    /// The event it comes from.
+    pub inbox_id: InboxId,
+    /// What it adds; what is known already stays.
+    pub result: CallResult,
+    /// The outcome it speaks for, when that contradicts the one recorded.
+    pub contradicts: Option<Outcome>,
+    /// A verdict that takes the lead out of due, if it is due.
+    pub verdict: Option<Verdict>,
+    /// Suppresses the person everywhere, for this reason.
+    pub suppress: Option<String>,
+}
+
+/// A lead as its owner wrote it.
+#[derive(Clone, PartialEq)]
+pub struct LeadRow {
+    /// Key.
+    pub lead_id: LeadId,
+    /// Its list.
+    pub lead_list_id: LeadListId,
+    /// As written.
+    pub phone: String,
+    /// As written.
+    pub time_zone: Option<String>,
+    /// 0 goes first, 9 last.
+    pub priority: u8,
+    /// Not before this.
+    pub not_before: Option<Timestamp>,
+    /// Not after this.
+    pub not_after: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for LeadRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeadRow").field("lead_id", &self.lead_id).finish_non_exhaustive()
+    }
+}
+
+/// A lead that was inserted, changed or deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeadChange {
+    /// The change rows to forget when the change is applied.
+    pub change_ids: Vec<i64>,
+    /// Which lead.
+    pub lead_id: LeadId,
+    /// As it is now; `None` when it was deleted.
+    pub lead: Option<LeadRow>,
+    /// Its place in every campaign that dials its list or has seen it, finished campaigns left out.
+    pub places: Vec<LeadPlace>,
+}
+
+/// A lead's place in one campaign.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeadPlace {
+    /// Which campaign.
+    pub campaign_id: CampaignId,
+    /// Whether the campaign dials the lead's list.
+    pub wanted: bool,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// Where a lead is in a campaign.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// Never seen.
+    Nowhere,
+    /// Due.
+    Due(DueKey),
+    /// An attempt is open.
+    Open,
+    /// Done with.
+    Disposed {
+        /// The verdict.
+        disposition: Disposition,
+        /// Number the next attempt would have.
+        attempt_no: u16,
+        /// Tries so far.
+        tries: u16,
+        /// The phone it was enrolled with, if it was.
+        phone: Option<PhoneNumber>,
+    },
+}
+
+/// One page of a list that a campaign begins or ceases to dial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListPage {
+    /// Which campaign.
+    pub campaign_id: CampaignId,
+    /// Which list.
+    pub lead_list_id: LeadListId,
+    /// The leads with their places in this campaign.
+    pub leads: Vec<(LeadRow, LeadPlace)>,
+    /// The last lead of the page; `None` when the walk is over.
+    pub last_lead_id: Option<LeadId>,
+}
+
+/// What to forget once the steps are applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnrolmentDone {
+    /// These changes.
+    Changes(Vec<i64>),
+    /// This page; the walk goes on after it, or is over.
+    Page {
+        /// Which campaign.
+        campaign_id: CampaignId,
+        /// Which list.
+        lead_list_id: LeadListId,
+        /// Where the walk goes on; `None` ends it.
+        after: Option<LeadId>,
+    },
+}
+
+/// A step of a lead in a campaign.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EnrolmentStep {
+    /// Which campaign.
+    pub campaign_id: CampaignId,
+    /// Which lead.
+    pub lead_id: LeadId,
+    /// What happens.
+    pub action: EnrolmentAction,
+}
+
+/// What happens to a lead in a campaign.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EnrolmentAction {
+    /// From nowhere or a reversible disposition to due. Claims the phone in this campaign; if another lead has it, the
+    /// lead becomes `duplicate` instead. A phone the lead had here before is given up only if it was never attempted.
+    Due {
+        /// Its phone.
+        phone: PhoneNumber,
+        /// Key of the calling group's evidence; the group is made if it is new.
+        group_key: String,
+        /// 0 goes first.
+        priority: u8,
+        /// When.
+        due_at: Timestamp,
+        /// Number of the attempt it becomes.
+        attempt_no: u16,
+        /// Tries so far.
+        tries: u16,
+    },
+    /// A due lead changes group, priority, phone or date. The phone is claimed as above.
+    Move {
+        /// Where it is.
+        from: DueKey,
+        /// Its phone.
+        phone: PhoneNumber,
+        /// Key of the calling group's evidence.
+        group_key: String,
+        /// 0 goes first.
+        priority: u8,
+        /// When.
+        due_at: Timestamp,
+    },
+    /// From nowhere, due, or another reversible disposition to a disposition.
+    Dispose {
+        /// The verdict.
+        verdict: Verdict,
+        /// Number the next attempt would have.
+        attempt_no: u16,
+        /// Tries so far.
+        tries: u16,
+    },
+}
+
+/// The lists a campaign's version dials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CampaignLists {
+    /// Which campaign.
+    pub campaign_id: CampaignId,
+    /// Which version of it.
+    pub version: i64,
+    /// Names of its lists.
+    pub lead_lists: Vec<String>,
+}
+
+/// What is left of a campaign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Due leads, blocked ones included.
+    pub due: u64,
+    /// Open attempts, held ones left out.
+    pub open: u64,
+    /// Held attempts.
+    pub held: u64,
+    /// Lists that are still to be walked and changes that are still to be applied.
+    pub enrolling: bool,
+}
+
+/// How long what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    /// Raw events, days.
+    pub inbox_days: u16,
+    /// Transcripts, recordings, extracted variables, days.
+    pub payload_days: u16,
+}
+
+/// What retention did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetainReport {
+    /// Partitions made.
+    pub partitions_made: u32,
+    /// Partitions dropped.
+    pub partitions_dropped: u32,
+    /// Results whose payload was removed.
+    pub payloads_removed: u64,
+}
