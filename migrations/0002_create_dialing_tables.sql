@@ -100,11 +100,13 @@ create table attempt (
     outcome text check (outcome in ('answered', 'voicemail', 'no_answer', 'busy', 'failed', 'rejected', 'canceled', 'not_placed', 'unknown')),
     reason text,
     goal_met boolean,
+    refused boolean not null default false,
     constraint outcome_iff_ended check ((outcome is null) = (ended_at is null))
 ) with (fillfactor = 70);
 comment on table attempt is 'One row per intent, for ever. The id packs campaign, lead, number and installation: writing the same intent twice collides, and a lead''s attempts are one range of the key.';
 comment on column attempt.evidence is 'Zone, local time, window and tzdb version the instant was judged by.';
 comment on column attempt.sent_at is 'When the request''s first body byte left; null when nothing left or nobody can know.';
+comment on column attempt.refused is 'The provider refused the request for a reason nobody documents; five in a row end as failed.';
 -- Columns of these never change, so updates stay heap-only.
 create index attempt_phone on attempt (phone, intent_at);
 create index attempt_intent on attempt using brin (intent_at) with (pages_per_range = 32);

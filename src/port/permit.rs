@@ -1,11 +1,13 @@
 //! The right to place one call.
 //!
 //! A [`DialPermit`] is made from a [`CommittedIntent`], which only a store's committed statement yields. It is not
-//! `Clone`, and [`DialPermit::depart`] consumes the right to send: the second request of a permit cannot be written,
+//! `Clone`, and [`Departure::depart`] consumes the right to send: the second request of a permit cannot be written,
 //! whoever asks, a retrying HTTP library included.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -72,7 +74,8 @@ pub enum NotSent {
     AlreadyUsed,
 }
 
-type LastLook = Box<dyn FnOnce() -> Result<Timestamp, NotSent> + Send>;
+/// The last look: waits for the start's slot, checks every gate that may have closed, and returns the moment of sending.
+pub type LastLook = Pin<Box<dyn Future<Output = Result<Timestamp, NotSent>> + Send>>;
 
 /// The right to send one request.
 pub struct DialPermit {
@@ -83,52 +86,52 @@ pub struct DialPermit {
 impl DialPermit {
     /// Makes the permit of a committed intent. `last_look` decides, at the moment the request is about to leave,
     /// whether it still may, and returns that moment.
-    pub fn new(intent: CommittedIntent, call: OutboundCall, last_look: LastLook) -> Self {
+    pub fn new(intent: &CommittedIntent, call: OutboundCall, last_look: LastLook) -> Self {
         assert_eq!(intent.attempt_id, call.attempt_id, "a permit is for the call of its own intent");
-        let departure = Departure {
-            last_look: Arc::new(Mutex::new(Some(last_look))),
-            sent_at: Arc::new(OnceLock::new()),
-            refusal: Arc::new(OnceLock::new()),
-        };
+        let departure = Departure { last_look: Some(last_look), sent_at: Arc::new(OnceLock::new()) };
         Self { call, departure }
     }
 
-    /// What to ask for.
-    pub fn call(&self) -> &OutboundCall {
-        &self.call
+    /// What to ask for, and the gate the request passes when its first body byte is about to be written.
+    pub fn into_parts(self) -> (OutboundCall, Departure) {
+        (self.call, self.departure)
     }
 
-    /// The gate every request passes when its first body byte is about to be written.
-    pub fn into_departure(self) -> Departure {
-        self.departure
-    }
-
-    /// A look at the gate's record, which outlives the permit.
+    /// A look at when the request left; it outlives the permit.
     pub fn record(&self) -> DepartureRecord {
-        DepartureRecord { sent_at: Arc::clone(&self.departure.sent_at), refusal: Arc::clone(&self.departure.refusal) }
+        DepartureRecord { sent_at: Arc::clone(&self.departure.sent_at) }
     }
 }
 
 /// The gate at the door; opens once at most.
 pub struct Departure {
-    last_look: Arc<Mutex<Option<LastLook>>>,
+    last_look: Option<LastLook>,
     sent_at: Arc<OnceLock<Timestamp>>,
-    refusal: Arc<OnceLock<NotSent>>,
 }
 
 impl Departure {
-    /// Takes the last look. `Ok` means: write the request now.
+    /// Takes the last look. `Ready(Ok)` means: write the request now.
     ///
     /// # Errors
     /// When a gate has closed or the permit has been used. Nothing may be sent then.
-    pub fn depart(&mut self) -> Result<Timestamp, NotSent> {
-        let last_look = self.last_look.lock().expect("no last look panics while it holds the lock").take();
-        let verdict = last_look.map_or(Err(NotSent::AlreadyUsed), |look| look());
-        match &verdict {
-            Ok(at) => drop(self.sent_at.set(*at)),
-            Err(reason) => drop(self.refusal.set(reason.clone())),
+    pub fn poll_depart(&mut self, cx: &mut Context<'_>) -> Poll<Result<Timestamp, NotSent>> {
+        let Some(last_look) = &mut self.last_look else {
+            return Poll::Ready(Err(NotSent::AlreadyUsed));
+        };
+        let verdict = std::task::ready!(last_look.as_mut().poll(cx));
+        self.last_look = None;
+        if let Ok(at) = &verdict {
+            self.sent_at.set(*at).expect("a departure opens once at most");
         }
-        verdict
+        Poll::Ready(verdict)
+    }
+
+    /// [`Self::poll_depart`], for those who can wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn depart(&mut self) -> Result<Timestamp, NotSent> {
+        std::future::poll_fn(|cx| self.poll_depart(cx)).await
     }
 }
 
@@ -136,17 +139,11 @@ impl Departure {
 #[derive(Clone)]
 pub struct DepartureRecord {
     sent_at: Arc<OnceLock<Timestamp>>,
-    refusal: Arc<OnceLock<NotSent>>,
 }
 
 impl DepartureRecord {
     /// When the request's first body byte was released, if it was.
     pub fn sent_at(&self) -> Option<Timestamp> {
         self.sent_at.get().copied()
-    }
-
-    /// Why it was refused, if it was.
-    pub fn refusal(&self) -> Option<NotSent> {
-        if self.sent_at.get().is_some() { None } else { self.refusal.get().cloned() }
     }
 }

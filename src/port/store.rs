@@ -20,9 +20,13 @@ use crate::domain::id::{
     AccountName, AssistantId, AttemptId, CallingGroupId, CampaignId, Epoch, InboxId, Installation, LeadId, LeadListId,
     OwnerId, ProviderCallId,
 };
-use crate::domain::outcome::{Disposition, Outcome};
+use crate::domain::outcome::Outcome;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::report::Source;
+
+pub use crate::domain::lead::{DueKey, EnrolmentAction, EnrolmentStep, LeadFacts, LeadPlace, LeadRow, Place, Stratum};
+pub use crate::domain::person::{Contact, PersonFacts, Suppression};
+pub use crate::domain::retry::{NextPlace, PastAttempt, Verdict};
 
 use super::permit::CommittedIntent;
 
@@ -310,17 +314,6 @@ pub struct CampaignRow {
     pub definition: Arc<Value>,
 }
 
-/// One lane of the due table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stratum {
-    /// Campaign.
-    pub campaign_id: CampaignId,
-    /// Calling group.
-    pub calling_group_id: CallingGroupId,
-    /// 0 goes first, 9 last.
-    pub priority: u8,
-}
-
 /// A persistent panic stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
@@ -408,23 +401,6 @@ pub struct Probe {
     pub limit: u32,
 }
 
-/// A row of the due table.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DueKey {
-    /// Lane.
-    pub stratum: Stratum,
-    /// Since when it is due.
-    pub due_at: Timestamp,
-    /// Whom.
-    pub lead_id: LeadId,
-    /// Number of the attempt this becomes.
-    pub attempt_no: u16,
-    /// Tries before it.
-    pub tries: u16,
-    /// The enrolled phone.
-    pub phone: PhoneNumber,
-}
-
 /// A due lead with everything the gate wants to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -436,59 +412,6 @@ pub struct Candidate {
     pub person: PersonFacts,
     /// Who spoke with this lead last, if anyone.
     pub last_assistant: Option<AssistantId>,
-}
-
-/// What a lead says.
-#[derive(Clone, PartialEq)]
-pub struct LeadFacts {
-    /// Grows with each change.
-    pub version: i64,
-    /// Not before this.
-    pub not_before: Option<Timestamp>,
-    /// Not after this.
-    pub not_after: Option<Timestamp>,
-    /// Its variables.
-    pub variables: Map<String, Value>,
-}
-
-impl std::fmt::Debug for LeadFacts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LeadFacts")
-            .field("version", &self.version)
-            .field("not_before", &self.not_before)
-            .field("not_after", &self.not_after)
-            .field("variables", &format_args!("({} hidden)", self.variables.len()))
-            .finish()
-    }
-}
-
-/// What binds a person across campaigns and accounts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PersonFacts {
-    /// A do-not-call entry that applies to this campaign now.
-    pub suppression: Option<Suppression>,
-    /// The phone's open attempt, if it is not the one that asks.
-    pub open: Option<AttemptId>,
-    /// Attempts since the asked moment that rang or may have, newest first, the one that asks left out.
-    pub contacts: Vec<Contact>,
-}
-
-/// One attempt that rang or may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contact {
-    /// When: sent, or intended where that is unknown.
-    pub at: Timestamp,
-    /// By which campaign.
-    pub campaign_id: CampaignId,
-}
-
-/// A do-not-call entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Suppression {
-    /// Why.
-    pub reason: String,
-    /// Until when; for good if absent.
-    pub expires_at: Option<Timestamp>,
 }
 
 /// An intent to dial, to be made durable.
@@ -580,6 +503,8 @@ pub struct Settlement {
     pub ended_at: Timestamp,
     /// When the request left, where this settles it.
     pub sent_at: Option<Timestamp>,
+    /// Whether the provider refused the request for a reason nobody documents.
+    pub refused: bool,
     /// A sentence for people: why it ended so.
     pub reason: String,
     /// What the provider knows, if it was placed.
@@ -614,51 +539,6 @@ pub struct CallResult {
     /// Extracted variables.
     pub extracted: Map<String, Value>,
     /// Whether the campaign's goal was met; `None` without a goal or without an answer.
-    pub goal_met: Option<bool>,
-}
-
-/// Where a lead goes after an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NextPlace {
-    /// Due again, with the next number.
-    Due {
-        /// When.
-        due_at: Timestamp,
-        /// Number of the attempt it becomes.
-        attempt_no: u16,
-        /// Tries so far.
-        tries: u16,
-    },
-    /// Done with.
-    Disposed {
-        /// The verdict.
-        verdict: Verdict,
-        /// Number the next attempt would have.
-        attempt_no: u16,
-        /// Tries so far.
-        tries: u16,
-    },
-}
-
-/// A verdict on a lead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// The verdict.
-    pub disposition: Disposition,
-    /// A sentence for people.
-    pub reason: String,
-}
-
-/// An attempt that has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PastAttempt {
-    /// Key; campaign, lead and number are in it.
-    pub attempt_id: AttemptId,
-    /// Tries before it.
-    pub tries: u16,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Whether the goal was met, where there is one.
     pub goal_met: Option<bool>,
 }
 
@@ -763,31 +643,6 @@ pub struct LateResult {
     pub suppress: Option<String>,
 }
 
-/// A lead as its owner wrote it.
-#[derive(Clone, PartialEq)]
-pub struct LeadRow {
-    /// Key.
-    pub lead_id: LeadId,
-    /// Its list.
-    pub lead_list_id: LeadListId,
-    /// As written.
-    pub phone: String,
-    /// As written.
-    pub time_zone: Option<String>,
-    /// 0 goes first, 9 last.
-    pub priority: u8,
-    /// Not before this.
-    pub not_before: Option<Timestamp>,
-    /// Not after this.
-    pub not_after: Option<Timestamp>,
-}
-
-impl std::fmt::Debug for LeadRow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LeadRow").field("lead_id", &self.lead_id).finish_non_exhaustive()
-    }
-}
-
 /// A lead that was inserted, changed or deleted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeadChange {
@@ -799,39 +654,6 @@ pub struct LeadChange {
     pub lead: Option<LeadRow>,
     /// Its place in every campaign that dials its list or has seen it, finished campaigns left out.
     pub places: Vec<LeadPlace>,
-}
-
-/// A lead's place in one campaign.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LeadPlace {
-    /// Which campaign.
-    pub campaign_id: CampaignId,
-    /// Whether the campaign dials the lead's list.
-    pub wanted: bool,
-    /// Where it is.
-    pub place: Place,
-}
-
-/// Where a lead is in a campaign.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Place {
-    /// Never seen.
-    Nowhere,
-    /// Due.
-    Due(DueKey),
-    /// An attempt is open.
-    Open,
-    /// Done with.
-    Disposed {
-        /// The verdict.
-        disposition: Disposition,
-        /// Number the next attempt would have.
-        attempt_no: u16,
-        /// Tries so far.
-        tries: u16,
-        /// The phone it was enrolled with, if it was.
-        phone: Option<PhoneNumber>,
-    },
 }
 
 /// One page of a list that a campaign begins or ceases to dial.
@@ -860,60 +682,6 @@ pub enum EnrolmentDone {
         lead_list_id: LeadListId,
         /// Where the walk goes on; `None` ends it.
         after: Option<LeadId>,
-    },
-}
-
-/// A step of a lead in a campaign.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EnrolmentStep {
-    /// Which campaign.
-    pub campaign_id: CampaignId,
-    /// Which lead.
-    pub lead_id: LeadId,
-    /// What happens.
-    pub action: EnrolmentAction,
-}
-
-/// What happens to a lead in a campaign.
-#[derive(Clone, Debug, PartialEq)]
-pub enum EnrolmentAction {
-    /// From nowhere or a reversible disposition to due. Claims the phone in this campaign; if another lead has it, the
-    /// lead becomes `duplicate` instead. A phone the lead had here before is given up only if it was never attempted.
-    Due {
-        /// Its phone.
-        phone: PhoneNumber,
-        /// Key of the calling group's evidence; the group is made if it is new.
-        group_key: String,
-        /// 0 goes first.
-        priority: u8,
-        /// When.
-        due_at: Timestamp,
-        /// Number of the attempt it becomes.
-        attempt_no: u16,
-        /// Tries so far.
-        tries: u16,
-    },
-    /// A due lead changes group, priority, phone or date. The phone is claimed as above.
-    Move {
-        /// Where it is.
-        from: DueKey,
-        /// Its phone.
-        phone: PhoneNumber,
-        /// Key of the calling group's evidence.
-        group_key: String,
-        /// 0 goes first.
-        priority: u8,
-        /// When.
-        due_at: Timestamp,
-    },
-    /// From nowhere, due, or another reversible disposition to a disposition.
-    Dispose {
-        /// The verdict.
-        verdict: Verdict,
-        /// Number the next attempt would have.
-        attempt_no: u16,
-        /// Tries so far.
-        tries: u16,
     },
 }
 
