@@ -7,3 +7,4 @@ pub mod adapter;
 pub mod config;
 pub mod domain;
 pub mod port;
+pub mod engine;

@@ -14,4 +14,7 @@ pub mod phone;
 pub mod recurrence;
 pub mod report;
 pub mod retry;
+pub mod conclusion;
+pub mod gate;
+pub mod enrolment;
 pub mod zone;

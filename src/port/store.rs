@@ -492,6 +492,27 @@ pub struct OpenChange {
     pub absent_since: Option<Timestamp>,
 }
 
+impl OpenChange {
+    /// A change that leaves everything as it is, to be filled in.
+    pub fn note(open: &OpenAttempt) -> Self {
+        Self::to(open, open.state)
+    }
+
+    /// A change of state that leaves everything else as it is, to be filled in.
+    pub fn to(open: &OpenAttempt, to: OpenState) -> Self {
+        Self {
+            attempt_id: open.attempt_id,
+            from: open.state,
+            to,
+            reason: None,
+            poll_at: None,
+            deadline_at: None,
+            absence_from: None,
+            absent_since: None,
+        }
+    }
+}
+
 /// The end of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
@@ -694,6 +715,20 @@ pub struct CampaignLists {
     pub version: i64,
     /// Names of its lists.
     pub lead_lists: Vec<String>,
+}
+
+impl LateResult {
+    /// An event that adds nothing.
+    pub fn nothing(attempt_id: AttemptId, inbox_id: InboxId) -> Self {
+        Self {
+            attempt_id,
+            inbox_id,
+            result: CallResult::default(),
+            contradicts: None,
+            verdict: None,
+            suppress: None,
+        }
+    }
 }
 
 /// What is left of a campaign.

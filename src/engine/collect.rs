@@ -1,0 +1,431 @@
+//! Results: the inbox is read, each event finds its attempt, and what all reports about a call add up to ends it.
+//!
+//! An event that matches no call yet stays pending: a webhook may be faster than the answer to our own request.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
+use tracing::{info, warn};
+
+use crate::domain::attempt::{MatchBasis, OpenState};
+use crate::domain::campaign::{Definition, RetryPolicy};
+use crate::domain::conclusion::{CallSummary, Conclusion, Received, conclude};
+use crate::domain::id::{AccountName, AttemptId, CampaignId, InboxId, ProviderCallId};
+use crate::domain::outcome::Outcome;
+use crate::domain::report::{CallReport, Phase};
+use crate::domain::retry::{AttemptEnd, Ending, NextPlace, PastAttempt, after_attempt};
+use crate::port::clock::Clock;
+use crate::port::provider::Provider;
+use crate::port::store::{
+    Binding, CallKey, CallMatch, CallResult, InboxMark, LateResult, OpenAttempt, OpenChange, PendingEvent, ReplyFact,
+    ReplyRecord, Store, StoreError,
+};
+
+use super::finish::Ended;
+use super::place::FIRST_READ_AFTER;
+use super::{Account, Engine, is_newer, lock};
+
+/// Most events one run looks at.
+pub const BATCH_MAX: u32 = 500;
+/// How long an event that matches no call is tried again, civil.
+const UNMATCHED_MAX: SignedDuration = SignedDuration::from_hours(48);
+/// First and longest wait between two looks at such an event, civil.
+const UNMATCHED_WAIT: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(1), SignedDuration::from_mins(10));
+/// How far the provider's clock may be behind ours, civil.
+pub const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_secs(120);
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectReport {
+    /// Events looked at.
+    pub looked_at: usize,
+    /// Attempts ended.
+    pub ended: usize,
+}
+
+/// A readable event with the attempt it belongs to.
+struct Matched {
+    event: PendingEvent,
+    report: CallReport,
+    attempt_id: AttemptId,
+    basis: Option<MatchBasis>,
+}
+
+/// What a run will write.
+#[derive(Default)]
+struct Outbox {
+    marks: Vec<(InboxId, InboxMark)>,
+    bindings: Vec<Binding>,
+    replies: Vec<ReplyRecord>,
+    changes: Vec<OpenChange>,
+    ended: Vec<Ended>,
+    late: Vec<(AttemptId, Vec<Matched>)>,
+}
+
+impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
+    /// Looks at pending events, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer; events stay pending, and looking again is safe.
+    pub async fn collect(&self, name: &AccountName) -> Result<CollectReport, StoreError> {
+        let account = &self.accounts[name];
+        let now = self.clock.now();
+        let events = self.store.peek_inbox(name, now, BATCH_MAX).await?;
+        let mut report = CollectReport { looked_at: events.len(), ended: 0 };
+        if events.is_empty() {
+            return Ok(report);
+        }
+        let mut outbox = Outbox::default();
+        let readable = self.read(account, events, &mut outbox);
+        let keys: Vec<CallKey> = readable.iter().map(|(_, report)| self.key_of(report)).collect();
+        let matches = if keys.is_empty() { Vec::new() } else { self.store.find_attempts(name, &keys).await? };
+        let matched = self.assign(readable, &keys, &matches, now, &mut outbox);
+        if !matched.is_empty() {
+            let open: BTreeMap<AttemptId, OpenAttempt> =
+                self.store.open_attempts(name).await?.into_iter().map(|open| (open.attempt_id, open)).collect();
+            self.add_up(name, matched, &open, now, &mut outbox);
+        }
+        report.ended = self.write_collected(name, outbox, now).await?;
+        Ok(report)
+    }
+
+    /// Decodes; what cannot be read is quarantined, not dropped.
+    fn read(&self, account: &Account<P>, events: Vec<PendingEvent>, outbox: &mut Outbox) -> Vec<(PendingEvent, CallReport)> {
+        let mut readable = Vec::with_capacity(events.len());
+        for event in events {
+            match account.provider.decode(event.source, &event.body) {
+                Ok(report) => {
+                    if let Some(call_id) = &report.call_id {
+                        account.saw_call(call_id);
+                    }
+                    if report.phase == Phase::Unrecognised && lock(&account.words_seen).insert(report.status.clone()) {
+                        warn!(
+                            provider.account = %account.settings.name,
+                            "The provider uses a status word nobody documents: {:?}; such calls count as running until their deadline", report.status
+                        );
+                    }
+                    readable.push((event, report));
+                }
+                Err(problem) => {
+                    warn!(provider.account = %account.settings.name, inbox.id = event.inbox_id.0, "Event {} is quarantined: {problem}", event.inbox_id);
+                    outbox.marks.push((event.inbox_id, InboxMark::Quarantined { problem: problem.to_string() }));
+                }
+            }
+        }
+        readable
+    }
+
+    pub(super) fn key_of(&self, report: &CallReport) -> CallKey {
+        let token = report.token.as_deref().and_then(|token| uuid::Uuid::parse_str(token).ok());
+        CallKey {
+            call_id: report.call_id.clone(),
+            token: token.and_then(|token| AttemptId::recognise(self.store.installation(), token)),
+            phone: report.phone.clone(),
+        }
+    }
+
+    /// Finds each event's attempt; what has none yet waits.
+    fn assign(
+        &self,
+        readable: Vec<(PendingEvent, CallReport)>,
+        keys: &[CallKey],
+        matches: &[CallMatch],
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) -> Vec<Matched> {
+        // Two unbound calls that could both be one attempt's are told apart by nobody.
+        let mut claims: BTreeMap<AttemptId, BTreeSet<&ProviderCallId>> = BTreeMap::new();
+        for ((_, report), (key, found)) in readable.iter().zip(keys.iter().zip(matches)) {
+            if let (Some((attempt_id, Some(MatchBasis::OnlyCandidate))), Some(call_id)) =
+                (attempt_of(key, found, report), &report.call_id)
+            {
+                claims.entry(attempt_id).or_default().insert(call_id);
+            }
+        }
+        let ambiguous: BTreeSet<AttemptId> =
+            claims.into_iter().filter(|(_, calls)| calls.len() > 1).map(|(attempt_id, _)| attempt_id).collect();
+        let mut matched = Vec::with_capacity(readable.len());
+        for ((event, report), (key, found)) in readable.into_iter().zip(keys.iter().zip(matches)) {
+            let whose = attempt_of(key, found, &report).or(event.attempt_id.map(|id| (id, None)));
+            match whose.filter(|(id, basis)| *basis != Some(MatchBasis::OnlyCandidate) || !ambiguous.contains(id)) {
+                Some((attempt_id, basis)) => matched.push(Matched { event, report, attempt_id, basis }),
+                None => outbox.marks.push((event.inbox_id, unmatched(&event, now))),
+            }
+        }
+        matched
+    }
+
+    /// Adds up the reports of each attempt.
+    fn add_up(
+        &self,
+        name: &AccountName,
+        matched: Vec<Matched>,
+        open: &BTreeMap<AttemptId, OpenAttempt>,
+        now: Timestamp,
+        outbox: &mut Outbox,
+    ) {
+        let account = &self.accounts[name];
+        let mut by_attempt: BTreeMap<AttemptId, Vec<Matched>> = BTreeMap::new();
+        for item in matched {
+            if let (Some(basis), Some(call_id)) = (item.basis, &item.report.call_id) {
+                outbox.bindings.push(Binding { call_id: call_id.clone(), attempt_id: item.attempt_id, basis });
+            }
+            by_attempt.entry(item.attempt_id).or_default().push(item);
+        }
+        for (attempt_id, items) in by_attempt {
+            let Some(open) = open.get(&attempt_id) else {
+                outbox.late.push((attempt_id, items));
+                continue;
+            };
+            let reports: Vec<_> = items
+                .iter()
+                .map(|item| Received { report: &item.report, received_at: item.event.received_at })
+                .collect();
+            let call_id = items.iter().find_map(|item| item.report.call_id.clone());
+            match conclude(&reports, now, account.settings.settle_after) {
+                Conclusion::Live => {
+                    outbox.marks.extend(items.iter().map(|item| (item.event.inbox_id, InboxMark::Done)));
+                    if open.state != OpenState::Placed {
+                        // Evidence that it rang or rings: no longer in doubt.
+                        let reply = ReplyFact::Placed { call_id, poll_at: now + FIRST_READ_AFTER };
+                        outbox.replies.push(ReplyRecord { attempt_id, sent_at: None, reply });
+                    }
+                }
+                Conclusion::Waiting { until, read_wanted } => {
+                    let later = |item: &Matched| {
+                        (item.event.inbox_id, InboxMark::Later { retry_at: until, attempt_id: Some(attempt_id) })
+                    };
+                    outbox.marks.extend(items.iter().map(later));
+                    if open.state != OpenState::Placed {
+                        let reply = ReplyFact::Placed { call_id, poll_at: now };
+                        outbox.replies.push(ReplyRecord { attempt_id, sent_at: None, reply });
+                    } else if read_wanted {
+                        outbox.changes.push(OpenChange { poll_at: Some(now), ..OpenChange::note(open) });
+                    }
+                }
+                Conclusion::Over(summary) => {
+                    let basis = items.iter().find_map(|item| item.basis);
+                    let inbox = items.iter().map(|item| item.event.inbox_id).collect();
+                    outbox.ended.push(self.ended(open, summary, basis, inbox));
+                }
+            }
+        }
+    }
+
+    fn ended(&self, open: &OpenAttempt, summary: CallSummary, basis: Option<MatchBasis>, inbox: Vec<InboxId>) -> Ended {
+        let campaign_id = open.attempt_id.key().campaign_id;
+        let definition = self.definition(campaign_id);
+        let goal_met = goal_met(definition.as_deref(), &summary);
+        let ending = ending_of(&summary, goal_met);
+        let reason = format!("the provider says {}", summary.status);
+        let suppress = opt_out(definition.as_deref(), &summary.extracted);
+        let mut ended = Ended::of_open(open, self.campaign_name(campaign_id), ending, summary.ended_at, reason);
+        ended.suppress = suppress;
+        ended.inbox = inbox;
+        ended.result = Some(result_of(summary, basis, goal_met));
+        ended
+    }
+
+    fn definition(&self, campaign_id: CampaignId) -> Option<Arc<Definition>> {
+        self.view().campaign(campaign_id).and_then(|campaign| campaign.definition.clone())
+    }
+
+    /// Bindings first: with them every later step can be repeated and finds the same attempts.
+    async fn write_collected(&self, name: &AccountName, outbox: Outbox, now: Timestamp) -> Result<usize, StoreError> {
+        if !outbox.bindings.is_empty() {
+            self.store.bind_calls(name, &outbox.bindings).await?;
+        }
+        if !outbox.replies.is_empty() {
+            self.store.record_replies(&outbox.replies).await?;
+        }
+        if !outbox.changes.is_empty() {
+            self.store.change_open(&outbox.changes).await?;
+        }
+        let late = self.late_results(outbox.late, now).await?;
+        let ended = self.finish(name, &outbox.ended).await?;
+        if !late.is_empty() {
+            self.store.apply_late(&late, now).await?;
+        }
+        if !outbox.marks.is_empty() {
+            self.store.mark_inbox(&outbox.marks, now).await?;
+        }
+        if !outbox.changes.is_empty() || !outbox.replies.is_empty() {
+            self.accounts[name].wakes.poll.notify_one();
+        }
+        Ok(ended)
+    }
+
+    /// Evidence about attempts that have ended: it completes them, and where it says that the person was reached after
+    /// all, it takes the lead out of due.
+    async fn late_results(&self, late: Vec<(AttemptId, Vec<Matched>)>, now: Timestamp) -> Result<Vec<LateResult>, StoreError> {
+        if late.is_empty() {
+            return Ok(Vec::new());
+        }
+        let leads: BTreeSet<_> = late.iter().map(|(id, _)| (id.key().campaign_id, id.key().lead_id)).collect();
+        let history = self.store.history(&Vec::from_iter(leads)).await?;
+        let mut results = Vec::new();
+        for (attempt_id, items) in late {
+            let Some(recorded) = history.iter().find(|past| past.attempt_id == attempt_id) else {
+                // It ended between two statements of this run; the next run sees it.
+                continue;
+            };
+            let reports: Vec<_> = items
+                .iter()
+                .map(|item| Received { report: &item.report, received_at: item.event.received_at })
+                .collect();
+            // An ended attempt waits for nothing.
+            let Conclusion::Over(summary) = conclude(&reports, now, SignedDuration::ZERO) else {
+                results.extend(items.iter().map(|item| LateResult::nothing(attempt_id, item.event.inbox_id)));
+                continue;
+            };
+            let basis = items.iter().find_map(|item| item.basis);
+            let result = self.late_result(recorded, &history, summary, basis, items[0].event.inbox_id);
+            results.push(result);
+            results.extend(items[1..].iter().map(|item| LateResult::nothing(attempt_id, item.event.inbox_id)));
+        }
+        Ok(results)
+    }
+
+    fn late_result(
+        &self,
+        recorded: &PastAttempt,
+        history: &[PastAttempt],
+        summary: CallSummary,
+        basis: Option<MatchBasis>,
+        inbox_id: InboxId,
+    ) -> LateResult {
+        let attempt_id = recorded.attempt_id;
+        let definition = self.definition(attempt_id.key().campaign_id);
+        let goal_met = goal_met(definition.as_deref(), &summary);
+        let contradicts = (summary.outcome != recorded.outcome && !only_lacks_the_machine(recorded, &summary))
+            .then_some(summary.outcome);
+        if let Some(outcome) = contradicts {
+            warn!(
+                attempt.id = %attempt_id, outcome = outcome.as_str(),
+                "Attempt {attempt_id} ended as {}, and late evidence says {outcome}", recorded.outcome
+            );
+        } else {
+            info!(attempt.id = %attempt_id, "Attempt {attempt_id} got the rest of its result late");
+        }
+        let verdict = definition.as_deref().and_then(|definition| {
+            reached(&definition.retry, recorded, history, &summary, goal_met)
+        });
+        let suppress = opt_out(definition.as_deref(), &summary.extracted);
+        LateResult {
+            attempt_id,
+            inbox_id,
+            contradicts,
+            verdict,
+            suppress,
+            result: result_of(summary, basis, goal_met),
+        }
+    }
+}
+
+/// A webhook alone cannot tell a machine from a person; that it says `answered` contradicts no voicemail.
+fn only_lacks_the_machine(recorded: &PastAttempt, summary: &CallSummary) -> bool {
+    recorded.outcome == Outcome::Voicemail && summary.outcome == Outcome::Answered && summary.answered_by.is_none()
+}
+
+/// The verdict on a lead that late evidence says was reached.
+fn reached(
+    policy: &RetryPolicy,
+    recorded: &PastAttempt,
+    history: &[PastAttempt],
+    summary: &CallSummary,
+    goal_met: Option<bool>,
+) -> Option<crate::domain::retry::Verdict> {
+    if summary.outcome != Outcome::Answered {
+        return None;
+    }
+    let key = recorded.attempt_id.key();
+    let same_lead = |past: &&PastAttempt| {
+        let other = past.attempt_id.key();
+        (other.campaign_id, other.lead_id) == (key.campaign_id, key.lead_id)
+    };
+    let newest = history.iter().filter(same_lead).map(|past| past.attempt_id).max();
+    let earlier: Vec<_> =
+        history.iter().filter(same_lead).filter(|past| past.attempt_id < recorded.attempt_id).cloned().collect();
+    let end = AttemptEnd {
+        attempt_id: newest.unwrap_or(recorded.attempt_id),
+        tries: recorded.tries,
+        ended_at: summary.ended_at,
+        ending: Ending::Answered { goal_met },
+    };
+    match after_attempt(policy, &earlier, &end).1 {
+        NextPlace::Disposed { verdict, .. } => Some(verdict),
+        NextPlace::Due { .. } => None,
+    }
+}
+
+/// Whose call it is: a binding stands for ever, our token is proof, and the only unbound newer call to the number of an
+/// open attempt can be nobody else's.
+pub(super) fn attempt_of(key: &CallKey, found: &CallMatch, report: &CallReport) -> Option<(AttemptId, Option<MatchBasis>)> {
+    if let Some(bound) = found.bound {
+        return Some((bound, None));
+    }
+    if let Some(token) = key.token.filter(|_| found.token_exists) {
+        return Some((token, Some(MatchBasis::Token)));
+    }
+    if key.token.is_some() || report.token.is_some() {
+        // Somebody's token, and not one of ours: the call is another daemon's.
+        return None;
+    }
+    let open = found.open_unbound.as_ref()?;
+    let call_id = key.call_id.as_ref()?;
+    // While the answer to our request is on its way, it may bring the id itself.
+    let answered = open.state != OpenState::Dialing;
+    let newer_id = open.newest_call_known.as_ref().map(|known| is_newer(call_id, known));
+    let made_after = report.created_at.map(|at| at + CLOCK_SKEW_MAX >= open.intent_at);
+    let newer = match (newer_id, made_after) {
+        (Some(Some(false)), _) | (_, Some(false)) => false,
+        (Some(Some(true)), _) | (_, Some(true)) => true,
+        (Some(None) | None, None) => false,
+    };
+    (answered && newer).then_some((open.attempt_id, Some(MatchBasis::OnlyCandidate)))
+}
+
+fn unmatched(event: &PendingEvent, now: Timestamp) -> InboxMark {
+    let age = now.duration_since(event.received_at);
+    if age >= UNMATCHED_MAX {
+        warn!(inbox.id = event.inbox_id.0, "Event {} matched no call in 48 hours and is kept aside", event.inbox_id);
+        return InboxMark::Unmatched;
+    }
+    InboxMark::Later { retry_at: now + age.clamp(UNMATCHED_WAIT.0, UNMATCHED_WAIT.1), attempt_id: event.attempt_id }
+}
+
+fn goal_met(definition: Option<&Definition>, summary: &CallSummary) -> Option<bool> {
+    let goal = definition?.retry.goal.as_ref()?;
+    (summary.outcome == Outcome::Answered).then(|| goal.test.holds(&summary.extracted))
+}
+
+fn opt_out(definition: Option<&Definition>, extracted: &Map<String, Value>) -> Option<String> {
+    let test = definition?.opt_out.as_ref()?;
+    test.holds(extracted).then(|| format!("asked not to be called ({})", test.variable))
+}
+
+fn ending_of(summary: &CallSummary, goal_met: Option<bool>) -> Ending {
+    match summary.outcome {
+        Outcome::Answered => Ending::Answered { goal_met },
+        Outcome::Canceled => Ending::Canceled,
+        Outcome::Voicemail | Outcome::NoAnswer | Outcome::Busy | Outcome::Failed => Ending::Unreached(summary.outcome),
+        Outcome::Rejected | Outcome::NotPlaced | Outcome::Unknown => Ending::Unreached(Outcome::Failed),
+    }
+}
+
+fn result_of(summary: CallSummary, match_basis: Option<MatchBasis>, goal_met: Option<bool>) -> CallResult {
+    CallResult {
+        call_id: summary.call_id,
+        match_basis,
+        status: summary.status,
+        answered_by: summary.answered_by.map(|who| who.as_str().to_owned()),
+        duration_seconds: summary.duration_seconds,
+        cost: summary.cost,
+        transcript: summary.transcript,
+        recording_url: summary.recording_url,
+        extracted: summary.extracted,
+        goal_met,
+    }
+}

@@ -1,0 +1,287 @@
+//! Gives every pass a period, an early wake-up and a fresh stamp, and brings them to a stop.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::domain::id::AccountName;
+use crate::port::chain::Chain;
+use crate::port::clock::Clock;
+use crate::port::provider::Provider;
+use crate::port::store::{Store, StoreError};
+
+use super::{Engine, lock};
+
+/// Between two runs of a pass while the database does not answer.
+const FAILED_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// When each pass last ended well; what health pages and watchdogs look at.
+#[derive(Clone, Default)]
+pub struct Freshness(Arc<Mutex<BTreeMap<String, Instant>>>);
+
+impl Freshness {
+    fn stamp(&self, pass: &str, at: Instant) {
+        lock(&self.0).insert(pass.to_owned(), at);
+    }
+
+    /// The pass that has not ended well for the longest time, and since when; `None` before the first has.
+    pub fn stalest(&self) -> Option<(String, Instant)> {
+        lock(&self.0).iter().min_by_key(|(_, at)| **at).map(|(pass, at)| (pass.clone(), *at))
+    }
+}
+
+/// The running passes.
+pub struct Driver {
+    soft: CancellationToken,
+    stop: CancellationToken,
+    loops: TaskTracker,
+    /// When each pass last ended well.
+    pub freshness: Freshness,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every request was answered and every answer recorded.
+    Fully,
+    /// The bound was reached; what was unanswered is in doubt until the next start.
+    Partly {
+        /// Attempts whose answer is not recorded.
+        unanswered: usize,
+    },
+}
+
+impl Driver {
+    /// Starts every pass of an engine.
+    pub fn start<S: Store, P: Provider, C: Clock>(engine: &Arc<Engine<S, P, C>>) -> Self {
+        let driver = Self {
+            soft: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            loops: TaskTracker::new(),
+            freshness: Freshness::default(),
+        };
+        let periods = engine.settings.periods;
+        let quiet = || Arc::new(Notify::new());
+        let lease_period = engine.lease_period();
+        driver.run(engine, "lease", lease_period, quiet(), |engine| async move { engine.renew_leases().await.map(|()| false) });
+        driver.run(engine, "control", periods.control, quiet(), |engine| async move { engine.refresh_view().await.map(|()| false) });
+        driver.run(engine, "enrol", periods.enrol, quiet(), |engine| async move { engine.enrol().await.map(|count| count > 0) });
+        driver.run(engine, "campaign", periods.campaign, quiet(), |engine| async move {
+            engine.turn_campaigns().await.map(|()| false)
+        });
+        driver.run(engine, "retain", periods.retain, quiet(), |engine| async move {
+            let policy = engine.settings.retention;
+            engine.store.retain(engine.clock.now(), policy).await.map(|_| false)
+        });
+        for name in engine.accounts.keys() {
+            driver.start_account(engine, name);
+        }
+        driver
+    }
+
+    fn start_account<S: Store, P: Provider, C: Clock>(&self, engine: &Arc<Engine<S, P, C>>, name: &AccountName) {
+        let periods = engine.settings.periods;
+        let roster_period = engine.accounts[name].settings.roster_period;
+        // Recording outlives the passes: it ends when nothing can be recorded any more.
+        let recorder = Arc::clone(engine);
+        let account = name.clone();
+        tokio::spawn(async move { recorder.record_forever(account).await });
+        let pass = |pass: &str| format!("{pass} {name}");
+        self.run_account(engine, name, &pass("dispatch"), periods.dispatch, |engine, name| async move {
+            engine.dispatch(&name).await.map(|report| report.permitted > 0)
+        });
+        self.run_account(engine, name, &pass("collect"), periods.collect, |engine, name| async move {
+            engine.collect(&name).await.map(|report| report.looked_at as u32 >= super::collect::BATCH_MAX)
+        });
+        self.run_account(engine, name, &pass("poll"), periods.poll, |engine, name| async move {
+            engine.poll(&name).await.map(|_| false)
+        });
+        let until_read = periods.campaign.min(roster_period);
+        let first = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        self.run_account(engine, name, &pass("roster"), until_read, move |engine, name| {
+            let first = Arc::clone(&first);
+            async move {
+                let relaxed = std::sync::atomic::Ordering::Relaxed;
+                if !first.load(relaxed) {
+                    let woken = &engine.accounts[&name].wakes.roster;
+                    tokio::select! {
+                        biased;
+                        () = woken.notified() => {}
+                        () = engine.clock.sleep(roster_period) => {}
+                    }
+                }
+                let ready = engine.read_roster(&name).await?;
+                first.store(!ready, relaxed);
+                Ok(false)
+            }
+        });
+    }
+
+    fn run_account<S, P, C, F>(
+        &self,
+        engine: &Arc<Engine<S, P, C>>,
+        name: &AccountName,
+        pass: &str,
+        period: Duration,
+        work: impl Fn(Arc<Engine<S, P, C>>, AccountName) -> F + Send + Sync + 'static,
+    ) where
+        S: Store,
+        P: Provider,
+        C: Clock,
+        F: Future<Output = Result<bool, StoreError>> + Send,
+    {
+        let account = name.clone();
+        let name = name.clone();
+        let wake = match pass.split(' ').next() {
+            Some("dispatch") => Wake::Dispatch,
+            Some("collect") => Wake::Collect,
+            Some("poll") => Wake::Poll,
+            _ => Wake::Never,
+        };
+        self.spawn(engine, pass.to_owned(), period, move |engine| work(engine, name.clone()), move |engine| {
+            let wakes = &engine.accounts[&account].wakes;
+            match wake {
+                Wake::Dispatch => Some(&wakes.dispatch),
+                Wake::Collect => Some(&wakes.collect),
+                Wake::Poll => Some(&wakes.poll),
+                Wake::Never => None,
+            }
+        });
+    }
+
+    fn run<S, P, C, F>(
+        &self,
+        engine: &Arc<Engine<S, P, C>>,
+        pass: &str,
+        period: Duration,
+        _quiet: Arc<Notify>,
+        work: impl Fn(Arc<Engine<S, P, C>>) -> F + Send + Sync + 'static,
+    ) where
+        S: Store,
+        P: Provider,
+        C: Clock,
+        F: Future<Output = Result<bool, StoreError>> + Send,
+    {
+        self.spawn(engine, pass.to_owned(), period, work, |_| None);
+    }
+
+    /// Runs a pass until the end: again at once while it says there is more, else after its period or when woken.
+    fn spawn<S, P, C, F>(
+        &self,
+        engine: &Arc<Engine<S, P, C>>,
+        pass: String,
+        period: Duration,
+        work: impl Fn(Arc<Engine<S, P, C>>) -> F + Send + Sync + 'static,
+        wake: impl for<'a> Fn(&'a Engine<S, P, C>) -> Option<&'a Notify> + Send + Sync + 'static,
+    ) where
+        S: Store,
+        P: Provider,
+        C: Clock,
+        F: Future<Output = Result<bool, StoreError>> + Send,
+    {
+        // Passes that start something end with the soft token; those that bring results home end last.
+        let ends_early = pass.starts_with("dispatch") || pass == "enrol" || pass == "campaign" || pass.starts_with("roster");
+        let stop = if ends_early { self.soft.clone() } else { self.stop.clone() };
+        let engine = Arc::clone(engine);
+        let freshness = self.freshness.clone();
+        self.loops.spawn(async move {
+            let mut failures = 0u32;
+            loop {
+                let again = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    again = work(Arc::clone(&engine)) => again,
+                };
+                let pause = match again {
+                    Ok(more) => {
+                        failures = 0;
+                        freshness.stamp(&pass, engine.clock.monotonic());
+                        if more { Duration::ZERO } else { period }
+                    }
+                    Err(problem) => {
+                        failures += 1;
+                        tell_failure(&pass, failures, &problem);
+                        FAILED_WAIT.0.saturating_mul(1 << failures.min(10)).min(FAILED_WAIT.1)
+                    }
+                };
+                if pause.is_zero() {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                let woken = async {
+                    match wake(&engine) {
+                        Some(notify) if failures == 0 => notify.notified().await,
+                        _ => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = woken => {}
+                    () = engine.clock.sleep(pause) => {}
+                }
+            }
+        });
+    }
+
+    /// Ends new dials, lets running requests finish, records what they brought, gives up the leases; bounded.
+    pub async fn drain<S: Store, P: Provider, C: Clock>(self, engine: &Arc<Engine<S, P, C>>) -> Drained {
+        info!("Draining: no new dials; running requests finish and are recorded");
+        engine.draining.store(true, std::sync::atomic::Ordering::Release);
+        self.soft.cancel();
+        let deadline = engine.clock.monotonic() + engine.settings.drain_max;
+        engine.tasks.close();
+        let quiet = async {
+            engine.tasks.wait().await;
+            while !engine.in_flight().is_empty() {
+                engine.clock.sleep(Duration::from_millis(10)).await;
+            }
+            // Events that wait for nothing are applied before the end; the rest stays pending in the database.
+            for name in engine.accounts.keys() {
+                if let Err(problem) = engine.collect(name).await {
+                    warn!(error = %Chain(&problem), "The last look at the inbox failed; events stay pending");
+                }
+            }
+        };
+        let left = deadline.saturating_duration_since(engine.clock.monotonic());
+        let drained = tokio::select! {
+            biased;
+            () = quiet => Drained::Fully,
+            () = engine.clock.sleep(left) => Drained::Partly { unanswered: engine.in_flight().len() },
+        };
+        self.stop.cancel();
+        self.loops.close();
+        self.loops.wait().await;
+        if let Err(problem) = engine.store.release_leases(engine.settings.owner).await {
+            warn!(error = %Chain(&problem), "The leases could not be given up and run out by themselves");
+        }
+        drained
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Wake {
+    Dispatch,
+    Collect,
+    Poll,
+    Never,
+}
+
+fn tell_failure(pass: &str, failures: u32, problem: &StoreError) {
+    match problem {
+        StoreError::Unavailable(_) | StoreError::CommitUnknown(_) if failures == 1 => {
+            warn!(pass, error = %Chain(problem), "Pass {pass} failed and is tried again");
+        }
+        StoreError::Unavailable(_) | StoreError::CommitUnknown(_) => {}
+        StoreError::Inconsistent { .. } | StoreError::Refused(_) => {
+            error!(pass, error = %Chain(problem), "Pass {pass} failed: a person must look");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Attempts end: the retry rules decide where their leads go, one guarded statement writes it, one line tells it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use crate::domain::id::{AccountName, AssistantId, AttemptId, CampaignId, InboxId};
+use crate::domain::outcome::Outcome;
+use crate::domain::phone::PhoneNumber;
+use crate::domain::retry::{AttemptEnd, Ending, NextPlace, PastAttempt, after_attempt};
+use crate::port::clock::Clock;
+use crate::port::provider::Provider;
+use crate::port::store::{CallResult, DialIntent, OpenAttempt, Settlement, Store, StoreError};
+
+use super::view::LiveCampaign;
+use super::{Engine, not_before};
+
+/// An attempt that has ended, with everything that is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// Which attempt.
+    pub attempt_id: AttemptId,
+    /// Whom it was to.
+    pub phone: PhoneNumber,
+    /// Who spoke or would have.
+    pub assistant_id: AssistantId,
+    /// The campaign's name, for the log.
+    pub campaign_name: String,
+    /// Tries before it.
+    pub tries: u16,
+    /// When the request left.
+    pub sent_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// How.
+    pub ending: Ending,
+    /// A sentence for people.
+    pub reason: String,
+    /// What the provider knows.
+    pub result: Option<CallResult>,
+    /// Suppresses the person everywhere, for this reason.
+    pub suppress: Option<String>,
+    /// Pending events this applies.
+    pub inbox: Vec<InboxId>,
+}
+
+impl Ended {
+    /// The end of an attempt that was not placed.
+    pub fn unsent(intent: &DialIntent, campaign: &LiveCampaign, ending: Ending, ended_at: Timestamp, reason: String) -> Self {
+        Self {
+            attempt_id: intent.attempt_id,
+            phone: intent.due.phone.clone(),
+            assistant_id: intent.assistant_id.clone(),
+            campaign_name: campaign.name.clone(),
+            tries: intent.due.tries,
+            sent_at: None,
+            ended_at,
+            ending,
+            reason,
+            result: None,
+            suppress: None,
+            inbox: Vec::new(),
+        }
+    }
+
+    /// The end of an open attempt.
+    pub fn of_open(open: &OpenAttempt, campaign_name: String, ending: Ending, ended_at: Timestamp, reason: String) -> Self {
+        Self {
+            attempt_id: open.attempt_id,
+            phone: open.phone.clone(),
+            assistant_id: open.assistant_id.clone(),
+            campaign_name,
+            tries: open.tries,
+            sent_at: open.sent_at,
+            ended_at,
+            ending,
+            reason,
+            result: None,
+            suppress: None,
+            inbox: Vec::new(),
+        }
+    }
+}
+
+impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
+    /// Ends attempts. Those whose campaign has no valid definition wait, unless nothing rang.
+    ///
+    /// # Errors
+    /// When the database does not answer; running it again is safe.
+    pub async fn finish(&self, account: &AccountName, ended: &[Ended]) -> Result<usize, StoreError> {
+        if ended.is_empty() {
+            return Ok(0);
+        }
+        let view = self.view();
+        let now = self.clock.now();
+        let leads: BTreeSet<_> = ended.iter().map(|end| (end.attempt_id.key().campaign_id, end.attempt_id.key().lead_id)).collect();
+        // A first attempt that settles without a rule to count needs no history, which is most of them.
+        let first = ended.iter().all(|end| end.attempt_id.key().attempt_no == 1);
+        let history = if first { Vec::new() } else { self.store.history(&Vec::from_iter(leads)).await? };
+        let mut past: BTreeMap<_, Vec<PastAttempt>> = BTreeMap::new();
+        for attempt in history {
+            let key = attempt.attempt_id.key();
+            past.entry((key.campaign_id, key.lead_id)).or_default().push(attempt);
+        }
+        let mut settlements = Vec::with_capacity(ended.len());
+        for end in ended {
+            let key = end.attempt_id.key();
+            let policy = match view.campaign(key.campaign_id) {
+                Some(campaign) => match &campaign.definition {
+                    Some(definition) => definition.retry.clone(),
+                    None if needs_no_rules(&end.ending) => no_rules(),
+                    None => {
+                        warn!(attempt.id = %end.attempt_id, "Attempt {} waits to end: its campaign has no valid definition", end.attempt_id);
+                        continue;
+                    }
+                },
+                // Finished since: nothing follows.
+                None => no_rules(),
+            };
+            let past = past.get(&(key.campaign_id, key.lead_id)).map_or(&[][..], Vec::as_slice);
+            let earlier: Vec<_> = past.iter().filter(|attempt| attempt.attempt_id < end.attempt_id).cloned().collect();
+            let attempt_end = AttemptEnd {
+                attempt_id: end.attempt_id,
+                tries: end.tries,
+                ended_at: end.ended_at,
+                ending: end.ending.clone(),
+            };
+            let (outcome, next) = after_attempt(&policy, &earlier, &attempt_end);
+            settlements.push(Settlement {
+                attempt_id: end.attempt_id,
+                outcome,
+                ended_at: end.ended_at,
+                sent_at: end.sent_at,
+                refused: end.ending == Ending::Refused,
+                reason: end.reason.clone(),
+                result: end.result.clone(),
+                next: clamp(next, now),
+                suppress: end.suppress.clone(),
+                inbox: end.inbox.clone(),
+            });
+        }
+        let settled: BTreeSet<AttemptId> = self.store.settle(&settlements).await?.into_iter().collect();
+        for settlement in settlements.iter().filter(|settlement| settled.contains(&settlement.attempt_id)) {
+            if let Some(end) = ended.iter().find(|end| end.attempt_id == settlement.attempt_id) {
+                tell(account, end, settlement);
+            }
+        }
+        if !settled.is_empty() {
+            self.accounts[account].wakes.dispatch.notify_one();
+        }
+        Ok(settled.len())
+    }
+
+    /// The name of a campaign, for people.
+    pub(super) fn campaign_name(&self, campaign_id: CampaignId) -> String {
+        self.view().campaign(campaign_id).map_or_else(|| campaign_id.to_string(), |campaign| campaign.name.clone())
+    }
+}
+
+fn needs_no_rules(ending: &Ending) -> bool {
+    matches!(ending, Ending::NotPlaced { .. } | Ending::Rejected(_) | Ending::Canceled)
+}
+
+fn no_rules() -> crate::domain::campaign::RetryPolicy {
+    crate::domain::campaign::RetryPolicy { max_attempts: 1, on: BTreeMap::new(), goal: None }
+}
+
+fn clamp(next: NextPlace, now: Timestamp) -> NextPlace {
+    match next {
+        NextPlace::Due { due_at, attempt_no, tries } => {
+            NextPlace::Due { due_at: not_before(due_at, now), attempt_no, tries }
+        }
+        disposed @ NextPlace::Disposed { .. } => disposed,
+    }
+}
+
+/// One line per finished attempt: a contract, described in the README. Never a full number, never what was said.
+fn tell(account: &AccountName, end: &Ended, settlement: &Settlement) {
+    let key = end.attempt_id.key();
+    let result = settlement.result.as_ref();
+    let (next, next_due_at) = match &settlement.next {
+        NextPlace::Due { due_at, .. } => ("due".to_owned(), Some(*due_at)),
+        NextPlace::Disposed { verdict, .. } => (verdict.disposition.to_string(), None),
+    };
+    let outcome: Outcome = settlement.outcome;
+    info!(
+        target: "outdial::attempt",
+        campaign.id = key.campaign_id.0,
+        campaign.name = %end.campaign_name,
+        lead.id = key.lead_id.0,
+        attempt.id = %end.attempt_id,
+        attempt.no = key.attempt_no,
+        provider.account = %account,
+        provider.call_id = result.and_then(|result| result.call_id.as_ref()).map(tracing::field::display),
+        assistant.id = %end.assistant_id,
+        phone = %end.phone,
+        outcome = outcome.as_str(),
+        sent_at = settlement.sent_at.map(tracing::field::display),
+        ended_at = %settlement.ended_at,
+        duration_seconds = result.and_then(|result| result.duration_seconds),
+        cost = result.and_then(|result| result.cost.as_deref()),
+        next = %next,
+        next_due_at = next_due_at.map(tracing::field::display),
+        "Attempt {} of lead {} in campaign {} ended: {outcome}, then {next}",
+        key.attempt_no, key.lead_id, end.campaign_name,
+    );
+}

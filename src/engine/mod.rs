@@ -1,0 +1,231 @@
+//! The passes: load facts, decide purely, apply.
+//!
+//! Each pass is bounded, idempotent and safe to run at any time; [`driver`] gives it a period and wakes it early. What
+//! the engine keeps in memory is either a copy of rows, refreshed all the time, or how fast it has been sending; a crash
+//! at any point loses nothing that the next start does not read again.
+
+pub mod settings;
+pub mod view;
+pub mod pacer;
+pub mod lease;
+pub mod dispatch;
+pub mod place;
+pub mod record;
+pub mod finish;
+pub mod collect;
+pub mod poll;
+pub mod roster;
+pub mod enrol;
+pub mod campaign;
+pub mod driver;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::task::TaskTracker;
+
+use crate::domain::assistant::Assistant;
+use crate::domain::id::{AccountName, AssistantId, AttemptId, ProviderCallId};
+use crate::port::clock::Clock;
+use crate::port::provider::Provider;
+use crate::port::store::Store;
+
+use lease::HeldLease;
+use pacer::{Pacer, RequestBudget};
+use record::Record;
+use settings::{AccountSettings, Settings};
+use view::View;
+
+/// Everything the passes share.
+pub struct Engine<S, P, C> {
+    /// The database.
+    pub store: S,
+    /// Time.
+    pub clock: C,
+    /// What the daemon was told.
+    pub settings: Settings,
+    /// Every account of the configuration.
+    pub accounts: BTreeMap<AccountName, Account<P>>,
+    view: RwLock<Arc<View>>,
+    draining: AtomicBool,
+    in_flight: Mutex<BTreeSet<AttemptId>>,
+    tasks: TaskTracker,
+    enrol_wake: Notify,
+}
+
+/// One account at work.
+pub struct Account<P> {
+    /// What it was told.
+    pub settings: AccountSettings,
+    /// Its provider.
+    pub provider: P,
+    pacer: Mutex<Pacer>,
+    requests: Mutex<RequestBudget>,
+    lease: Mutex<Option<HeldLease>>,
+    roster: Mutex<Roster>,
+    newest_call: Mutex<Option<ProviderCallId>>,
+    hold: Mutex<Hold>,
+    reserved: AtomicU64,
+    turn: AtomicU64,
+    wakes: Wakes,
+    records: mpsc::UnboundedSender<Record>,
+    inbox: Mutex<Option<mpsc::UnboundedReceiver<Record>>>,
+    dispatch_memory: Mutex<dispatch::Memory>,
+    words_seen: Mutex<BTreeSet<String>>,
+}
+
+/// Early wake-ups; they carry no data.
+#[derive(Default)]
+struct Wakes {
+    dispatch: Notify,
+    collect: Notify,
+    poll: Notify,
+    roster: Notify,
+}
+
+/// The account's assistants as last read.
+#[derive(Debug, Default)]
+struct Roster {
+    /// `None` until the first read.
+    assistants: Option<Arc<Vec<Assistant>>>,
+    /// Assistants put aside after refusals, and until when.
+    aside: BTreeMap<AssistantId, Timestamp>,
+    /// Undocumented refusals in a row.
+    refusals: BTreeMap<AssistantId, u32>,
+}
+
+/// Why an account does not dial for a while, as this replica has seen it.
+#[derive(Debug, Default)]
+struct Hold {
+    /// No starts and no reads before this.
+    until: Option<Timestamp>,
+    /// Why.
+    reason: String,
+    /// Failures to connect in a row.
+    unreachable: u32,
+}
+
+impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
+    /// Makes an engine that has done nothing yet.
+    pub fn new(store: S, clock: C, settings: Settings, accounts: Vec<(AccountSettings, P)>) -> Arc<Self> {
+        let now = clock.now();
+        let accounts = accounts
+            .into_iter()
+            .map(|(settings, provider)| (settings.name.clone(), Account::new(settings, provider, now)))
+            .collect();
+        Arc::new(Self {
+            view: RwLock::new(Arc::new(View::empty(clock.monotonic()))),
+            store,
+            clock,
+            settings,
+            accounts,
+            draining: AtomicBool::new(false),
+            in_flight: Mutex::new(BTreeSet::new()),
+            tasks: TaskTracker::new(),
+            enrol_wake: Notify::new(),
+        })
+    }
+
+    /// The control tables as last read.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().expect("no writer panics"))
+    }
+
+    fn set_view(&self, view: View) {
+        *self.view.write().expect("no reader panics") = Arc::new(view);
+    }
+
+    /// Whether new dials have ended for good.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Attempts whose permit this process has given out and whose reply is not yet recorded.
+    fn in_flight(&self) -> MutexGuard<'_, BTreeSet<AttemptId>> {
+        lock(&self.in_flight)
+    }
+}
+
+impl<P: Provider> Account<P> {
+    fn new(settings: AccountSettings, provider: P, now: Timestamp) -> Self {
+        let (records, inbox) = mpsc::unbounded_channel();
+        let limits = &settings.limits;
+        let starts_per_minute = limits
+            .calls_per_minute
+            .map_or(u32::MAX, |count| count.get())
+            .min(limits.calls_per_second.map_or(u32::MAX, |count| count.get().saturating_mul(60)));
+        Self {
+            pacer: Mutex::new(Pacer::new(limits, now)),
+            requests: Mutex::new(RequestBudget::new(settings.requests_per_minute, starts_per_minute)),
+            lease: Mutex::new(None),
+            roster: Mutex::new(Roster::default()),
+            newest_call: Mutex::new(None),
+            hold: Mutex::new(Hold::default()),
+            reserved: AtomicU64::new(0),
+            turn: AtomicU64::new(0),
+            wakes: Wakes::default(),
+            records,
+            inbox: Mutex::new(Some(inbox)),
+            dispatch_memory: Mutex::new(dispatch::Memory::default()),
+            words_seen: Mutex::new(BTreeSet::new()),
+            settings,
+            provider,
+        }
+    }
+
+    /// Wakes the pass that reads the inbox.
+    pub fn wake_collect(&self) {
+        self.wakes.collect.notify_one();
+    }
+
+    /// Remembers the newest call the provider has told of.
+    fn saw_call(&self, call_id: &ProviderCallId) {
+        let mut newest = lock(&self.newest_call);
+        if newest.as_ref().is_none_or(|known| is_newer(call_id, known) == Some(true)) {
+            *newest = Some(call_id.clone());
+        }
+    }
+
+    /// Keeps the account quiet until then, unless it is to be quiet longer already.
+    fn hold_until(&self, until: Timestamp, reason: impl Into<String>) {
+        let mut hold = lock(&self.hold);
+        if hold.until.is_none_or(|present| present < until) {
+            hold.until = Some(until);
+            hold.reason = reason.into();
+        }
+    }
+
+    fn held_back(&self, now: Timestamp) -> Option<String> {
+        let hold = lock(&self.hold);
+        hold.until.filter(|until| now < *until).map(|until| format!("{} (until {until})", hold.reason))
+    }
+
+    /// Takes one read out of the request budget, unless the account is held back.
+    fn may_read(&self, now: Timestamp) -> bool {
+        self.held_back(now).is_none() && lock(&self.requests).read(now)
+    }
+}
+
+/// Whether one call id is newer than another; `None` where ids do not count.
+fn is_newer(call_id: &ProviderCallId, than: &ProviderCallId) -> Option<bool> {
+    let number = |id: &ProviderCallId| id.as_str().parse::<u128>().ok();
+    Some(number(call_id)? > number(than)?)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing panics while it holds this lock")
+}
+
+/// An instant that is never later than `now`: Postgres orders by it, and what lies behind now is found at once.
+fn not_before(at: Timestamp, now: Timestamp) -> Timestamp {
+    at.max(now)
+}
+
+/// Doubles from `first` with each failure in a row, up to `max`.
+fn back_off(first: SignedDuration, failures: u32, max: SignedDuration) -> SignedDuration {
+    let factor = 1i32 << failures.saturating_sub(1).min(16);
+    first.checked_mul(factor).unwrap_or(max).min(max)
+}

@@ -1,0 +1,290 @@
+//! How many calls may start, and when the next one may.
+//!
+//! Rates are enforced by governor at the moment a request leaves, in civil time, with a burst of one: the default burst
+//! of a quota of 20 a minute lets 39 starts into a minute. With a burst of one the only state of a limit is when the last
+//! start left, so a fresh pacer is primed by behaving as if a call had just left.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::clock::Clock as GovernorClock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::campaign::Pacing;
+use crate::domain::id::CampaignId;
+
+/// Starts per second and minute of one account and its campaigns.
+#[derive(Debug)]
+pub struct Pacer {
+    account: Vec<Gauge>,
+    campaigns: BTreeMap<CampaignId, (Pacing, Vec<Gauge>)>,
+    clock: CivilClock,
+    origin: Timestamp,
+}
+
+const UNKNOWN_CAMPAIGN_WAIT: SignedDuration = SignedDuration::from_millis(50);
+
+/// One limit.
+#[derive(Debug)]
+struct Gauge {
+    limiter: RateLimiter<NotKeyed, InMemoryState, CivilClock, NoOpMiddleware<Nanos>>,
+    interval: u64,
+    next: u64,
+}
+
+/// Civil nanoseconds since the pacer was made; set before each question.
+#[derive(Clone, Debug)]
+struct CivilClock(Arc<AtomicU64>);
+
+impl GovernorClock for CivilClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::new(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Pacer {
+    /// A pacer that behaves as if a call had left at `now`.
+    pub fn new(limits: &Pacing, now: Timestamp) -> Self {
+        let clock = CivilClock(Arc::new(AtomicU64::new(0)));
+        let account = gauges(limits, &clock, 0);
+        Self { account, campaigns: BTreeMap::new(), clock, origin: now }
+    }
+
+    /// Takes over a campaign's limits; a change counts as a start, so that it cannot be used to jump the queue.
+    pub fn set_campaign(&mut self, campaign_id: CampaignId, limits: &Pacing, now: Timestamp) {
+        let at = self.set_clock(now);
+        let same = self.campaigns.get(&campaign_id).is_some_and(|(present, _)| {
+            (present.calls_per_second, present.calls_per_minute) == (limits.calls_per_second, limits.calls_per_minute)
+        });
+        if !same {
+            let gauges = gauges(limits, &self.clock, at);
+            self.campaigns.insert(campaign_id, (limits.clone(), gauges));
+        }
+    }
+
+    /// How many starts of a campaign fit into the time from `now` to `now + horizon`, `reserved` of which are given away.
+    pub fn slots(&mut self, campaign_id: CampaignId, now: Timestamp, horizon: SignedDuration, reserved: u32) -> u32 {
+        let at = self.set_clock(now);
+        let Some((_, campaign)) = self.campaigns.get(&campaign_id) else { return 0 };
+        slots_of(campaign, at, horizon, reserved)
+    }
+
+    /// How many starts of the account fit, as above.
+    pub fn account_slots(&mut self, now: Timestamp, horizon: SignedDuration, reserved: u32) -> u32 {
+        let at = self.set_clock(now);
+        slots_of(&self.account, at, horizon, reserved)
+    }
+
+    /// Charges a start to every limit, or says how much civil time to wait.
+    ///
+    /// # Errors
+    /// When a limit has no room at `now`; nothing is charged then.
+    pub fn charge(&mut self, campaign_id: CampaignId, now: Timestamp) -> Result<(), SignedDuration> {
+        let at = self.set_clock(now);
+        let Some((_, campaign)) = self.campaigns.get_mut(&campaign_id) else {
+            // A fresh pacer has not been told the campaign's limits yet; it is, with the next reading of the tables.
+            return Err(UNKNOWN_CAMPAIGN_WAIT);
+        };
+        let mut gauges: Vec<&mut Gauge> = self.account.iter_mut().chain(campaign).collect();
+        let next = gauges.iter().map(|gauge| gauge.next).max().unwrap_or(0);
+        if next > at {
+            return Err(SignedDuration::from_nanos(i64::try_from(next - at).unwrap_or(i64::MAX)));
+        }
+        for gauge in &mut gauges {
+            if gauge.limiter.check().is_err() {
+                // governor and our forecast agree to the nanosecond; should they not, the stricter one wins.
+                gauge.next = at + gauge.interval;
+                return Err(SignedDuration::from_nanos(i64::try_from(gauge.interval).unwrap_or(i64::MAX)));
+            }
+            gauge.next = at + gauge.interval;
+        }
+        Ok(())
+    }
+
+    fn set_clock(&mut self, now: Timestamp) -> u64 {
+        let at = u64::try_from(now.duration_since(self.origin).as_nanos()).unwrap_or(0);
+        self.clock.0.fetch_max(at, Ordering::Relaxed).max(at)
+    }
+}
+
+fn gauges(limits: &Pacing, clock: &CivilClock, at: u64) -> Vec<Gauge> {
+    let per = |count: Option<NonZeroU32>, span: Duration| {
+        let interval = span.checked_div(count?.get())?.max(Duration::from_nanos(1));
+        let quota = Quota::with_period(interval)?.allow_burst(NonZeroU32::MIN);
+        let limiter = RateLimiter::direct_with_clock(quota, clock.clone());
+        let interval = u64::try_from(interval.as_nanos()).ok()?;
+        // Primed: as if a call had left just now.
+        let _ = limiter.check();
+        Some(Gauge { limiter, interval, next: at + interval })
+    };
+    [
+        per(limits.calls_per_second, Duration::from_secs(1)),
+        per(limits.calls_per_minute, Duration::from_secs(60)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn slots_of(gauges: &[Gauge], at: u64, horizon: SignedDuration, reserved: u32) -> u32 {
+    let end = at + u64::try_from(horizon.as_nanos()).unwrap_or(0);
+    let fit = |gauge: &Gauge| {
+        let first = gauge.next.max(at);
+        if first > end { 0 } else { u32::try_from((end - first) / gauge.interval).unwrap_or(u32::MAX).saturating_add(1) }
+    };
+    gauges.iter().map(fit).min().unwrap_or(u32::MAX).saturating_sub(reserved)
+}
+
+/// All requests to an account's provider in any minute; starts go first.
+#[derive(Debug)]
+pub struct RequestBudget {
+    limit: Option<usize>,
+    reserve: usize,
+    sent: VecDeque<Timestamp>,
+}
+
+const MINUTE: SignedDuration = SignedDuration::from_secs(60);
+
+impl RequestBudget {
+    /// A budget of `limit` requests a minute, of which reads leave `starts_per_minute` (half at most) to starts.
+    pub fn new(limit: Option<u32>, starts_per_minute: u32) -> Self {
+        let limit = limit.map(|limit| limit as usize);
+        let reserve = limit.map_or(0, |limit| (limit / 2).min(starts_per_minute as usize));
+        Self { limit, reserve, sent: VecDeque::new() }
+    }
+
+    /// Takes a start's request, or says how much civil time to wait.
+    ///
+    /// # Errors
+    /// When the minute's requests are used up.
+    pub fn start(&mut self, now: Timestamp) -> Result<(), SignedDuration> {
+        let Some(limit) = self.limit else { return Ok(()) };
+        self.forget(now);
+        if self.sent.len() >= limit {
+            return Err((self.sent[self.sent.len() - limit] + MINUTE).duration_since(now));
+        }
+        self.sent.push_back(now);
+        Ok(())
+    }
+
+    /// Takes a read's request, if reads may have one.
+    pub fn read(&mut self, now: Timestamp) -> bool {
+        let Some(limit) = self.limit else { return true };
+        self.forget(now);
+        let room = self.sent.len() + self.reserve < limit;
+        if room {
+            self.sent.push_back(now);
+        }
+        room
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        while self.sent.front().is_some_and(|at| *at + MINUTE <= now) {
+            self.sent.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ONE: CampaignId = CampaignId(1);
+    const QUARTER: SignedDuration = SignedDuration::from_millis(250);
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_millis(millis)
+    }
+
+    fn limits(per_second: Option<u32>, per_minute: Option<u32>) -> Pacing {
+        Pacing {
+            calls_per_second: per_second.and_then(NonZeroU32::new),
+            calls_per_minute: per_minute.and_then(NonZeroU32::new),
+            ..Pacing::default()
+        }
+    }
+
+    /// A pacer for an account with `limits` and a campaign without any.
+    fn pacer(limits: &Pacing) -> Pacer {
+        let mut pacer = Pacer::new(limits, at(0));
+        pacer.set_campaign(ONE, &Pacing::default(), at(0));
+        pacer
+    }
+
+    #[test]
+    fn a_minute_of_twenty_has_twenty_starts_wherever_it_begins() {
+        let mut pacer = pacer(&limits(None, Some(20)));
+        let starts: Vec<i64> = (0..300_000).step_by(7).filter(|ms| pacer.charge(ONE, at(*ms)).is_ok()).collect();
+        for (index, start) in starts.iter().enumerate() {
+            let in_minute = starts[index..].iter().take_while(|other| **other < start + 60_000).count();
+            assert!(in_minute <= 20, "{in_minute} starts from {start} ms");
+        }
+        assert!(starts.len() >= 99, "the limit is used: {}", starts.len());
+    }
+
+    #[test]
+    fn the_strictest_of_account_and_campaign_holds_and_nothing_is_charged_in_vain() {
+        let mut pacer = Pacer::new(&limits(Some(10), None), at(0));
+        pacer.set_campaign(ONE, &limits(Some(2), None), at(0));
+        pacer.set_campaign(CampaignId(2), &Pacing::default(), at(0));
+        assert!(pacer.charge(CampaignId(3), at(100)).is_err(), "a campaign whose limits are unknown does not start");
+        assert!(pacer.charge(ONE, at(100)).is_err(), "the campaign has room from 500 ms on");
+        assert!(pacer.charge(CampaignId(2), at(100)).is_ok(), "the account's slot was not used up by the refusal");
+        assert!(pacer.charge(ONE, at(500)).is_ok());
+        assert_eq!(pacer.charge(ONE, at(500)), Err(SignedDuration::from_millis(500)));
+    }
+
+    #[test]
+    fn slots_count_what_fits_and_what_is_given_away() {
+        let mut pacer = pacer(&limits(Some(10), None));
+        assert_eq!(pacer.account_slots(at(0), QUARTER, 0), 2);
+        assert_eq!(pacer.account_slots(at(1000), QUARTER, 0), 3);
+        assert_eq!(pacer.account_slots(at(1000), QUARTER, 2), 1);
+        assert_eq!(pacer.slots(ONE, at(0), QUARTER, 0), u32::MAX, "a campaign without limits of its own");
+        let mut slow = Pacer::new(&limits(None, Some(20)), at(0));
+        assert_eq!(slow.account_slots(at(100), QUARTER, 0), 0);
+        assert_eq!(slow.account_slots(at(2900), QUARTER, 0), 1);
+    }
+
+    #[test]
+    fn reads_leave_room_for_starts() {
+        let mut budget = RequestBudget::new(Some(10), 4);
+        assert_eq!((0..20).filter(|_| budget.read(at(0))).count(), 6);
+        assert_eq!((0..20).filter(|_| budget.start(at(1000)).is_ok()).count(), 4);
+        assert_eq!(budget.start(at(1000)), Err(SignedDuration::from_secs(59)));
+        assert!(budget.start(at(60_000)).is_ok());
+        assert!(RequestBudget::new(None, 0).read(at(0)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_ever_holds_more_than_the_limit(
+            per_second in 1u32..20, per_minute in 1u32..200, gaps in prop::collection::vec(0i64..700, 1..300),
+        ) {
+            let mut pacer = pacer(&limits(Some(per_second), Some(per_minute)));
+            let mut now = 0;
+            let mut starts = Vec::new();
+            for gap in gaps {
+                now += gap;
+                if pacer.charge(ONE, at(now)).is_ok() {
+                    starts.push(now);
+                }
+            }
+            for (index, start) in starts.iter().enumerate() {
+                let within = |span| starts[index..].iter().take_while(|other| **other < start + span).count();
+                prop_assert!(within(1000) <= per_second as usize);
+                prop_assert!(within(60_000) <= per_minute as usize);
+            }
+        }
+    }
+}

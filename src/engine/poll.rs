@@ -1,0 +1,430 @@
+//! Open attempts: calls are read, doubts are resolved, deadlines pass, and what a lost process left is rescued.
+//!
+//! This is the only place rescue looks, and it never makes anything due that may have rung.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use tracing::{debug, info, warn};
+
+use crate::domain::attempt::OpenState;
+use crate::domain::id::{AccountName, AttemptId};
+use crate::domain::report::{CallReport, Source};
+use crate::domain::retry::Ending;
+use crate::port::clock::Clock;
+use crate::port::provider::{CallQuery, Provider, ReadError};
+use crate::port::store::{InboxEvent, OpenAttempt, OpenChange, Store, StoreError};
+
+use super::collect::attempt_of;
+use super::dispatch::PERMIT_VALID;
+use super::finish::Ended;
+use super::lease::HeldLease;
+use super::{Account, Engine};
+
+/// Calls to read at once from which on whole pages of the list are cheaper than single calls.
+const SINGLE_READS_MAX: usize = 3;
+/// Most pages one run reads of the list; at 100 calls a page.
+const PAGES_MAX: u32 = 20;
+/// Shortest and longest time between two reads of a call, civil; a quarter of its age lies in between.
+const READ_AGAIN: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(10), SignedDuration::from_secs(60));
+/// Between two looks at a held attempt, civil: late evidence may still settle it.
+const HELD_AGAIN: SignedDuration = SignedDuration::from_mins(30);
+/// How far before the intent a search begins, civil: dates are whole days in a zone nobody states.
+const SEARCH_MARGIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PollReport {
+    /// Open attempts.
+    pub open: usize,
+    /// Reads made.
+    pub reads: usize,
+    /// Attempts that went in doubt or were held.
+    pub moved: usize,
+    /// Attempts that ended as not placed.
+    pub ended: usize,
+}
+
+impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
+    /// Looks after every open attempt of an account this daemon dials.
+    ///
+    /// # Errors
+    /// When the database does not answer; running it again is safe.
+    pub async fn poll(&self, name: &AccountName) -> Result<PollReport, StoreError> {
+        let mut report = PollReport::default();
+        let account = &self.accounts[name];
+        let Some(lease) = self.held_lease(account) else { return Ok(report) };
+        let open = self.store.open_attempts(name).await?;
+        report.open = open.len();
+        let now = self.clock.now();
+        self.rescue(name, &lease, &open, now, &mut report).await?;
+        self.pass_deadlines(name, &open, now, &mut report).await?;
+        self.read_calls(name, &open, now, &mut report).await?;
+        self.search_doubts(name, &open, now, &mut report).await?;
+        Ok(report)
+    }
+
+    /// Intents nobody answers for any more: of an older epoch or another process they go in doubt; our own that were never
+    /// permitted certainly were not sent.
+    async fn rescue(
+        &self,
+        name: &AccountName,
+        lease: &HeldLease,
+        open: &[OpenAttempt],
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<(), StoreError> {
+        let account = &self.accounts[name];
+        let horizon = self.clock.real_to_civil(self.settings.zombie_horizon);
+        // A batch may be committed and not yet permitted: its permits are void by then.
+        let patience = self.clock.real_to_civil(PERMIT_VALID * 3);
+        let mut changes = Vec::new();
+        let mut ended = Vec::new();
+        for attempt in open.iter().filter(|attempt| attempt.state == OpenState::Dialing) {
+            if attempt.owner != lease.lease.owner {
+                changes.push(OpenChange {
+                    reason: Some("the process that dialed it is gone".to_owned()),
+                    absence_from: Some(now + horizon),
+                    deadline_at: Some(attempt.deadline_at.max(now + horizon) + account.settings.line_max()),
+                    poll_at: Some(now),
+                    ..OpenChange::to(attempt, OpenState::InDoubt)
+                });
+            } else if attempt.intent_at + patience < now && !self.in_flight().contains(&attempt.attempt_id) {
+                let reason = "it was never permitted to leave".to_owned();
+                let campaign = self.campaign_name(attempt.attempt_id.key().campaign_id);
+                ended.push(Ended::of_open(attempt, campaign, Ending::NotPlaced { retry_at: now }, now, reason));
+            }
+        }
+        if !changes.is_empty() {
+            let moved = self.store.change_open(&changes).await?;
+            report.moved += moved.len();
+            warn!(provider.account = %name, "{} attempts of a lost process are in doubt", moved.len());
+        }
+        report.ended += self.finish(name, &ended).await?;
+        Ok(())
+    }
+
+    /// What has occupied a line for as long as a call can last is held: only evidence or a person can settle it.
+    async fn pass_deadlines(
+        &self,
+        name: &AccountName,
+        open: &[OpenAttempt],
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<(), StoreError> {
+        let lag = self.accounts[name].settings.list_lag_max;
+        let held: Vec<OpenChange> = open
+            .iter()
+            .filter(|attempt| match attempt.state {
+                OpenState::Placed => attempt.deadline_at <= now,
+                // Absence may still prove it; until then the line stays occupied.
+                OpenState::InDoubt => attempt.deadline_at <= now && (attempt.accepted || lag.is_none()),
+                OpenState::Dialing | OpenState::Held => false,
+            })
+            .map(|attempt| {
+                let reason = match (attempt.state, &attempt.reason) {
+                    (OpenState::InDoubt, Some(reason)) => format!("no evidence came: {reason}"),
+                    _ => "the provider never said how the call ended".to_owned(),
+                };
+                OpenChange { reason: Some(reason), poll_at: Some(now + HELD_AGAIN), ..OpenChange::to(attempt, OpenState::Held) }
+            })
+            .collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        for id in self.store.change_open(&held).await? {
+            report.moved += 1;
+            let key = id.key();
+            warn!(
+                attempt.id = %id, lead.id = key.lead_id.0, campaign.id = key.campaign_id.0,
+                "Attempt {id} is held: the person is not called again until evidence or `outdial resolve` settles it"
+            );
+        }
+        Ok(())
+    }
+
+    /// Reads placed calls that are due for it: one by one, or by pages of the list when there are many.
+    async fn read_calls(
+        &self,
+        name: &AccountName,
+        open: &[OpenAttempt],
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<(), StoreError> {
+        let account = &self.accounts[name];
+        let due = |attempt: &&OpenAttempt| {
+            attempt.poll_at <= now && matches!(attempt.state, OpenState::Placed | OpenState::Held)
+        };
+        let wanted: Vec<&OpenAttempt> = open.iter().filter(due).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut found: BTreeMap<AttemptId, Bytes> = BTreeMap::new();
+        let single = wanted.len() <= SINGLE_READS_MAX && wanted.iter().all(|attempt| attempt.call_id.is_some());
+        if !single {
+            found = self.read_pages(name, &wanted, now, report).await?;
+        }
+        // What the pages did not show is read by itself; a few in each run, so that nothing starves.
+        let missing = wanted.iter().filter(|attempt| !found.contains_key(&attempt.attempt_id));
+        for attempt in missing.take(if single { SINGLE_READS_MAX } else { 2 * SINGLE_READS_MAX }).copied().collect::<Vec<_>>() {
+            if !account.may_read(now) {
+                break;
+            }
+            report.reads += 1;
+            match &attempt.call_id {
+                Some(call_id) => match account.provider.read_call(call_id).await {
+                    Ok(body) => drop(found.insert(attempt.attempt_id, body)),
+                    Err(ReadError::NotFound) => debug!(attempt.id = %attempt.attempt_id, "The provider does not show the call yet"),
+                    Err(error) => {
+                        self.note_read_error(name, &error).await;
+                        break;
+                    }
+                },
+                None => match self.search(account, attempt, now, report).await {
+                    Ok(bodies) => found.extend(bodies.into_iter().map(|body| (attempt.attempt_id, body))),
+                    Err(error) => {
+                        self.note_read_error(name, &error).await;
+                        break;
+                    }
+                },
+            }
+        }
+        self.keep_news(name, &wanted, found, now).await
+    }
+
+    /// Stores what a read brought and dates the next one.
+    async fn keep_news(
+        &self,
+        name: &AccountName,
+        wanted: &[&OpenAttempt],
+        found: BTreeMap<AttemptId, Bytes>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let account = &self.accounts[name];
+        let mut events = Vec::new();
+        let mut changes = Vec::new();
+        for attempt in wanted {
+            let body = found.get(&attempt.attempt_id);
+            let news = body.filter(|body| match account.provider.decode(Source::Call, body) {
+                Ok(report) => report.phase.is_over(),
+                // Quarantined by whoever reads the inbox, with the reason.
+                Err(_) => true,
+            });
+            let again = match attempt.state {
+                OpenState::Held => HELD_AGAIN,
+                OpenState::Dialing | OpenState::Placed | OpenState::InDoubt => {
+                    (now.duration_since(attempt.intent_at) / 4).clamp(READ_AGAIN.0, READ_AGAIN.1)
+                }
+            };
+            if let Some(body) = news {
+                let (account, attempt_id) = (name.clone(), Some(attempt.attempt_id).filter(|_| attempt.call_id.is_some()));
+                events.push(InboxEvent { account, source: Source::Call, body: body.clone(), attempt_id });
+            }
+            changes.push(OpenChange { poll_at: Some(now + again), ..OpenChange::note(attempt) });
+        }
+        if !events.is_empty() {
+            self.store.append_inbox(&events, now).await?;
+            account.wakes.collect.notify_one();
+        }
+        self.store.change_open(&changes).await.map(drop)
+    }
+
+    /// Walks the list, newest first, until every wanted call is seen or the calls are older than all of them.
+    async fn read_pages(
+        &self,
+        name: &AccountName,
+        wanted: &[&OpenAttempt],
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<BTreeMap<AttemptId, Bytes>, StoreError> {
+        let account = &self.accounts[name];
+        let mut found = BTreeMap::new();
+        let oldest = wanted.iter().map(|attempt| attempt.intent_at).min().unwrap_or(now);
+        for page in 1..=PAGES_MAX {
+            if !account.may_read(now) {
+                break;
+            }
+            report.reads += 1;
+            let query = CallQuery { phone: None, since: oldest, until: now, page };
+            let calls = match account.provider.list_calls(&query).await {
+                Ok(calls) => calls,
+                Err(error) => {
+                    self.note_read_error(name, &error).await;
+                    break;
+                }
+            };
+            let more = calls.more;
+            for (attempt_id, body) in self.whose(name, wanted, calls.calls).await? {
+                found.entry(attempt_id).or_insert(body);
+            }
+            if !more || found.len() >= wanted.len() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Which of the listed calls belong to which wanted attempt.
+    async fn whose(
+        &self,
+        name: &AccountName,
+        wanted: &[&OpenAttempt],
+        bodies: Vec<Bytes>,
+    ) -> Result<Vec<(AttemptId, Bytes)>, StoreError> {
+        let account = &self.accounts[name];
+        let decoded: Vec<(CallReport, Bytes)> = bodies
+            .into_iter()
+            .filter_map(|body| account.provider.decode(Source::Call, &body).ok().map(|report| (report, body)))
+            .collect();
+        for (report, _) in &decoded {
+            if let Some(call_id) = &report.call_id {
+                account.saw_call(call_id);
+            }
+        }
+        let by_id: BTreeMap<_, _> =
+            wanted.iter().filter_map(|attempt| Some((attempt.call_id.as_ref()?, attempt.attempt_id))).collect();
+        let mut mine = Vec::new();
+        let mut unclear = Vec::new();
+        for (report, body) in decoded {
+            match report.call_id.as_ref().and_then(|id| by_id.get(id)) {
+                Some(attempt_id) => mine.push((*attempt_id, body)),
+                None if wanted.iter().any(|attempt| attempt.call_id.is_none()) => unclear.push((report, body)),
+                None => {}
+            }
+        }
+        if unclear.is_empty() {
+            return Ok(mine);
+        }
+        let keys: Vec<_> = unclear.iter().map(|(report, _)| self.key_of(report)).collect();
+        let matches = self.store.find_attempts(name, &keys).await?;
+        for ((report, body), (key, found)) in unclear.into_iter().zip(keys.iter().zip(&matches)) {
+            if let Some((attempt_id, _)) = attempt_of(key, found, &report)
+                && wanted.iter().any(|attempt| attempt.attempt_id == attempt_id)
+            {
+                mine.push((attempt_id, body));
+            }
+        }
+        Ok(mine)
+    }
+
+    /// Looks for calls in doubt in the provider's list. What is found settles them; complete absence, seen twice with the
+    /// list's lag in between, proves that nothing was placed.
+    async fn search_doubts(
+        &self,
+        name: &AccountName,
+        open: &[OpenAttempt],
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<(), StoreError> {
+        let account = &self.accounts[name];
+        let lag = account.settings.list_lag_max;
+        for attempt in open.iter().filter(|attempt| attempt.state == OpenState::InDoubt && attempt.poll_at <= now) {
+            if !account.may_read(now) {
+                break;
+            }
+            let found = match self.search(account, attempt, now, report).await {
+                Ok(bodies) => bodies,
+                Err(error) => {
+                    self.note_read_error(name, &error).await;
+                    break;
+                }
+            };
+            let mine = self.whose_search(name, attempt, &found).await?;
+            if !mine.is_empty() {
+                info!(attempt.id = %attempt.attempt_id, "Attempt {} was placed: the provider lists its call", attempt.attempt_id);
+                let events: Vec<_> = mine
+                    .into_iter()
+                    .map(|body| InboxEvent { account: name.clone(), source: Source::Call, body, attempt_id: None })
+                    .collect();
+                self.store.append_inbox(&events, now).await?;
+                account.wakes.collect.notify_one();
+                let again = OpenChange { poll_at: Some(now + READ_AGAIN.0), ..OpenChange::note(attempt) };
+                self.store.change_open(&[again]).await?;
+                continue;
+            }
+            self.note_absence(name, attempt, lag, now, report).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_absence(
+        &self,
+        name: &AccountName,
+        attempt: &OpenAttempt,
+        lag: Option<SignedDuration>,
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<(), StoreError> {
+        let absence_from = attempt.absence_from.unwrap_or(attempt.deadline_at);
+        let again = |at: Timestamp| OpenChange { poll_at: Some(at), ..OpenChange::note(attempt) };
+        let (Some(lag), false) = (lag, attempt.accepted) else {
+            // Absence proves nothing here; only positive evidence helps.
+            return self.store.change_open(&[again(now + READ_AGAIN.1)]).await.map(drop);
+        };
+        match attempt.absent_since {
+            _ if now < absence_from => {
+                let next = absence_from.min(now + READ_AGAIN.1);
+                self.store.change_open(&[again(next)]).await.map(drop)
+            }
+            None => {
+                let change = OpenChange { absent_since: Some(now), ..again(now + lag) };
+                self.store.change_open(&[change]).await.map(drop)
+            }
+            Some(since) if now < since + lag => self.store.change_open(&[again(since + lag)]).await.map(drop),
+            Some(_) => {
+                let reason = format!(
+                    "the provider's list did not show it twice, {lag:#} apart; before that: {}",
+                    attempt.reason.as_deref().unwrap_or("in doubt")
+                );
+                let campaign = self.campaign_name(attempt.attempt_id.key().campaign_id);
+                let ended = Ended::of_open(attempt, campaign, Ending::NotPlaced { retry_at: now }, now, reason);
+                report.ended += self.finish(name, &[ended]).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// All calls to the attempt's number since its intent, complete or an error.
+    async fn search(
+        &self,
+        account: &Account<P>,
+        attempt: &OpenAttempt,
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let mut bodies = Vec::new();
+        for page in 1..=PAGES_MAX {
+            report.reads += 1;
+            let since = attempt.intent_at - SEARCH_MARGIN;
+            let query = CallQuery { phone: Some(attempt.phone.clone()), since, until: now, page };
+            let calls = account.provider.list_calls(&query).await?;
+            bodies.extend(calls.calls);
+            if !calls.more {
+                return Ok(bodies);
+            }
+        }
+        Err(ReadError::Unavailable { reason: format!("more than {PAGES_MAX} pages of calls to one number") })
+    }
+
+    async fn whose_search(&self, name: &AccountName, attempt: &OpenAttempt, bodies: &[Bytes]) -> Result<Vec<Bytes>, StoreError> {
+        let mine = self.whose(name, &[attempt], bodies.to_vec()).await?;
+        Ok(mine.into_iter().map(|(_, body)| body).collect())
+    }
+
+    pub(super) async fn note_read_error(&self, name: &AccountName, error: &ReadError) {
+        let account = &self.accounts[name];
+        let now = self.clock.now();
+        match error {
+            ReadError::RateLimited { retry_after } => {
+                let wait = self.clock.real_to_civil(retry_after.unwrap_or(std::time::Duration::from_secs(10)));
+                account.hold_until(now + wait, "the provider wants fewer requests");
+            }
+            ReadError::AccountStopped(standing) => self.stop_account(name, standing, now).await,
+            ReadError::NotFound => {}
+            ReadError::Unavailable { .. } | ReadError::Unreadable { .. } => {
+                debug!(provider.account = %name, "A read failed and is tried again: {error}");
+            }
+        }
+    }
+}

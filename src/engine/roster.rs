@@ -1,0 +1,90 @@
+//! Which assistants may speak, and whether the account can place calls.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::domain::id::AccountName;
+use crate::port::clock::Clock;
+use crate::port::provider::{AccountStanding, CallQuery, Provider};
+use crate::port::store::{Store, StoreError};
+
+use super::place::ACCOUNT_CHECK_AFTER;
+use super::{Engine, lock};
+
+impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
+    /// Reads the account's assistants; until that has worked once, the account does not dial. Answers whether it has.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn read_roster(&self, name: &AccountName) -> Result<bool, StoreError> {
+        let account = &self.accounts[name];
+        let now = self.clock.now();
+        let ready = || lock(&account.roster).assistants.is_some();
+        self.recheck_account(name).await?;
+        if !account.may_read(now) {
+            return Ok(ready());
+        }
+        let assistants = match account.provider.assistants().await {
+            Ok(assistants) => assistants,
+            Err(error) => {
+                if !ready() {
+                    warn!(provider.account = %name, "The assistants of account {name} cannot be read: {error}");
+                }
+                self.note_read_error(name, &error).await;
+                return Ok(ready());
+            }
+        };
+        if !ready() && lock(&account.newest_call).is_none() && account.may_read(now) {
+            // Calls made before ours must not be taken for ours.
+            let query = CallQuery { phone: None, since: now, until: now, page: 1 };
+            if let Ok(page) = account.provider.list_calls(&query).await {
+                let reports = page.calls.iter().filter_map(|body| {
+                    account.provider.decode(crate::domain::report::Source::Call, body).ok()
+                });
+                for call_id in reports.filter_map(|report| report.call_id) {
+                    account.saw_call(&call_id);
+                }
+            }
+        }
+        self.store.save_roster(name, &assistants, now).await?;
+        let active = assistants.iter().filter(|assistant| assistant.active).count();
+        let before = {
+            let mut roster = lock(&account.roster);
+            let before = roster.assistants.replace(Arc::new(assistants));
+            before.map(|before| before.iter().filter(|assistant| assistant.active).count())
+        };
+        match (before, active) {
+            (None | Some(1..), 0) => warn!(provider.account = %name, "Account {name} dials nothing: none of its assistants is active"),
+            (None, _) => info!(provider.account = %name, "Account {name} has {active} active assistants"),
+            (Some(0), _) => info!(provider.account = %name, "Account {name} dials again: {active} assistants are active"),
+            (Some(_), _) => {}
+        }
+        Ok(true)
+    }
+
+    /// Looks again at an account that could not place calls.
+    async fn recheck_account(&self, name: &AccountName) -> Result<(), StoreError> {
+        let view = self.view();
+        let account = &self.accounts[name];
+        let now = self.clock.now();
+        let Some(state) = view.account_state(name) else { return Ok(()) };
+        if state.problem.is_none() || state.next_check_at.is_some_and(|at| now < at) || self.held_lease(account).is_none() {
+            return Ok(());
+        }
+        match account.provider.health().await {
+            Ok(standing) if standing.is_good() => self.resume_account(name, now).await,
+            Ok(standing) => self.put_off_check(name, &standing).await,
+            Err(crate::port::provider::ReadError::AccountStopped(standing)) => self.put_off_check(name, &standing).await,
+            // The next run asks again.
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn put_off_check(&self, name: &AccountName, standing: &AccountStanding) -> Result<(), StoreError> {
+        let Some(mut state) = self.view().account_state(name).cloned() else { return Ok(()) };
+        state.problem = Some(standing.sentence());
+        state.next_check_at = Some(self.clock.now() + ACCOUNT_CHECK_AFTER);
+        self.store.save_account_state(&state).await
+    }
+}
