@@ -71,7 +71,7 @@ impl CronExpression {
         let mut from = local.time.saturating_add(local.repeated);
         loop {
             let civil = self.civil_at_or_before(from)?;
-            let firing = instant(zone, civil)?;
+            let firing = zone.first_instant(civil)?;
             if firing <= at {
                 return Some(firing);
             }
@@ -84,7 +84,7 @@ impl CronExpression {
         let mut from = local(zone, after).time;
         loop {
             let civil = self.civil_after(from)?;
-            let firing = instant(zone, civil)?;
+            let firing = zone.first_instant(civil)?;
             if firing > after {
                 return Some(firing);
             }
@@ -140,18 +140,6 @@ fn local(zone: &Zone, at: Timestamp) -> Local {
         }
     };
     Local { time: time.with().subsec_nanosecond(0).build().unwrap_or(time), repeated }
-}
-
-/// The instant of a civil time; this mapping never runs backwards.
-fn instant(zone: &Zone, time: DateTime) -> Option<Timestamp> {
-    match zone.tz().to_ambiguous_timestamp(time).offset() {
-        AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(time).ok(),
-        AmbiguousOffset::Fold { before, .. } => before.to_timestamp(time).ok(),
-        AmbiguousOffset::Gap { after, .. } => {
-            let before_gap = after.to_timestamp(time).ok()?;
-            zone.tz().following(before_gap).next().map(|transition| transition.timestamp())
-        }
-    }
 }
 
 fn to_cron(time: DateTime) -> Option<CronTime<Utc>> {
