@@ -267,3 +267,215 @@ fn weekday_name(weekday: Weekday) -> &'static str {
         Weekday::Sunday => "Sun",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    fn zone(name: &str) -> Zone {
+        Zone::parse(name).unwrap()
+    }
+
+    fn windows(days: &str, range: &str) -> WeeklyWindows {
+        WeeklyWindows::new(vec![(days.parse().unwrap(), vec![range.parse().unwrap()])]).unwrap()
+    }
+
+    fn office() -> Schedule {
+        Schedule {
+            starts_on: Some(date(2026, 3, 2)),
+            ends_on: Some(date(2026, 3, 31)),
+            zone: ScheduleZone::Lead { default: None },
+            windows: windows("mon-fri", "09:00-18:00"),
+            runs: None,
+        }
+    }
+
+    fn at(zone: &str, time: &str) -> Timestamp {
+        format!("{time}[{zone}]").parse::<jiff::Zoned>().unwrap().timestamp()
+    }
+
+    fn known(names: &[&str]) -> GroupEvidence {
+        GroupEvidence::from_zones(names.iter().map(|name| zone(name)).collect())
+    }
+
+    /// What stands against calling leads in New York at a local time there, and from when nothing does.
+    #[track_caller]
+    fn closed(schedule: &Schedule, time: &str, why: &str, opens_at: Option<&str>) {
+        const NEW_YORK: &str = "America/New_York";
+        let calendar = GroupCalendar::new(schedule, &known(&[NEW_YORK])).unwrap();
+        match calendar.judge(at(NEW_YORK, time)) {
+            Openness::Open { until } => panic!("open until {until}"),
+            Openness::Closed { opens_at: found, why: because } => {
+                assert_eq!(because.to_string(), why);
+                assert_eq!(found, opens_at.map(|time| at(NEW_YORK, time)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_thing_that_stands_against_a_call_is_named() {
+        let mut schedule = office();
+        let next = Some("2026-03-02T09:00");
+        closed(&schedule, "2026-03-01T12:00", "Sun 2026-03-01 12:00 in America/New_York, starts on 2026-03-02", next);
+        closed(&schedule, "2026-04-01T12:00", "Wed 2026-04-01 12:00 in America/New_York, ended on 2026-03-31", None);
+        closed(&schedule, "2026-03-31T18:00", "Tue 18:00 in America/New_York, windows Mon-Fri 09:00-18:00", None);
+        closed(
+            &schedule,
+            "2026-03-06T21:14:59.5",
+            "Fri 21:14 in America/New_York, windows Mon-Fri 09:00-18:00",
+            Some("2026-03-09T09:00"),
+        );
+        schedule.windows = windows("daily", "08:00-21:00");
+        let legal = "calls are legal daily 09:00-20:00";
+        closed(
+            &schedule,
+            "2026-03-06T20:00",
+            &format!("Fri 20:00 in America/New_York, {legal}"),
+            Some("2026-03-07T09:00"),
+        );
+        let run_for = SignedDuration::from_mins(150);
+        schedule.runs = Some(DialingRuns { cron: "0 10 * * 1-5".parse().unwrap(), run_for });
+        closed(
+            &schedule,
+            "2026-03-06T12:30",
+            "Fri 12:30 in America/New_York, runs start at \"0 10 * * 1-5\" and last 2h 30m",
+            Some("2026-03-09T10:00"),
+        );
+    }
+
+    #[test]
+    fn an_open_stretch_ends_when_anything_closes() {
+        let until = |schedule: &Schedule| {
+            let calendar = GroupCalendar::new(schedule, &known(&["America/New_York"])).unwrap();
+            match calendar.judge(at("America/New_York", "2026-03-06T10:30")) {
+                Openness::Open { until } => {
+                    until.to_zoned(zone("America/New_York").tz().clone()).strftime("%H:%M").to_string()
+                }
+                Openness::Closed { why, .. } => panic!("{why}"),
+            }
+        };
+        let mut schedule = office();
+        assert_eq!(until(&schedule), "18:00");
+        schedule.windows = windows("fri", "10:00-09:00");
+        assert_eq!(until(&schedule), "20:00");
+        let mut runs = DialingRuns { cron: "0 10 * * *".parse().unwrap(), run_for: SignedDuration::from_hours(1) };
+        schedule.runs = Some(runs.clone());
+        assert_eq!(until(&schedule), "11:00");
+        // Runs that overlap are one.
+        runs.cron = "*/30 10-12 * * *".parse().unwrap();
+        schedule.runs = Some(runs);
+        assert_eq!(until(&schedule), "13:30");
+    }
+
+    #[test]
+    fn every_zone_where_the_lead_may_be_must_agree() {
+        let calendar = GroupCalendar::new(&office(), &known(&["America/New_York", "America/Los_Angeles"])).unwrap();
+        let opens = at("America/Los_Angeles", "2026-03-06T09:00");
+        assert_eq!(calendar.first_open(at("America/New_York", "2026-03-06T09:00")), Some(opens));
+        assert_eq!(calendar.judge(opens), Openness::Open { until: at("America/New_York", "2026-03-06T18:00") });
+        assert_eq!(calendar.zones().count(), 2);
+    }
+
+    #[test]
+    fn a_fixed_zone_moves_the_windows_but_never_the_legal_bound() {
+        let mut schedule = office();
+        schedule.zone = ScheduleZone::Fixed(zone("Europe/Berlin"));
+        let calendar = GroupCalendar::new(&schedule, &known(&["America/New_York"])).unwrap();
+        let opens = at("America/New_York", "2026-03-06T09:00");
+        assert_eq!(calendar.first_open(at("Europe/Berlin", "2026-03-06T09:00")), Some(opens));
+        assert_eq!(calendar.judge(opens), Openness::Open { until: at("Europe/Berlin", "2026-03-06T18:00") });
+
+        // Berlin's office hours are Honolulu's night.
+        let calendar = GroupCalendar::new(&schedule, &known(&["Pacific/Honolulu"])).unwrap();
+        assert_eq!(calendar.first_open(opens), None);
+        // Of a lead of whom nothing is known, the fixed zone is assumed for the legal bound, too.
+        schedule.windows = windows("daily", "00:00-24:00");
+        let calendar = GroupCalendar::new(&schedule, &GroupEvidence::Absent).unwrap();
+        assert!(!calendar.is_open(at("Europe/Berlin", "2026-03-06T08:59:59")));
+        assert!(calendar.is_open(at("Europe/Berlin", "2026-03-06T09:00")));
+    }
+
+    #[test]
+    fn nobody_is_called_where_the_time_is_unknown() {
+        let mut schedule = office();
+        let blocked = |schedule: &Schedule, evidence| GroupCalendar::new(schedule, &evidence).err();
+        assert_eq!(blocked(&schedule, GroupEvidence::Absent), Some(Blocked::NoZone));
+        assert_eq!(blocked(&schedule, GroupEvidence::Unusable), Some(Blocked::UnusableZone));
+        for zones in
+            [ScheduleZone::Lead { default: Some(zone("Europe/Berlin")) }, ScheduleZone::Fixed(zone("Europe/Berlin"))]
+        {
+            schedule.zone = zones;
+            assert_eq!(blocked(&schedule, GroupEvidence::Absent), None);
+            assert_eq!(blocked(&schedule, GroupEvidence::Unusable), Some(Blocked::UnusableZone));
+        }
+    }
+
+    #[test]
+    fn a_window_over_midnight_belongs_to_the_day_it_began() {
+        let mut schedule = office();
+        schedule.windows = windows("mon,tue", "21:00-10:00");
+        let calendar = GroupCalendar::new(&schedule, &known(&["Europe/Berlin"])).unwrap();
+        let open = |time: &str| calendar.is_open(at("Europe/Berlin", time));
+        assert!(!open("2026-03-02T09:30"), "Monday morning belongs to Sunday, and to the day before the first");
+        assert!(open("2026-03-03T09:30"));
+        assert!(open("2026-03-04T09:30"));
+        assert!(!open("2026-03-05T09:30"));
+        assert!(open("2026-04-01T09:30"), "the last day's window ends on the next");
+        let over = |time: &str| calendar.is_over(at("Europe/Berlin", time));
+        assert!(!over("2026-04-01T09:59:59"));
+        assert!(over("2026-04-01T10:00"));
+    }
+
+    #[test]
+    fn a_campaign_is_over_when_it_is_over_everywhere() {
+        let calendar = GroupCalendar::new(&office(), &known(&["America/New_York", "America/Los_Angeles"])).unwrap();
+        let midnight = at("America/Los_Angeles", "2026-04-01T00:00");
+        assert!(!calendar.is_over(midnight - SignedDuration::from_micros(1)));
+        assert!(calendar.is_over(midnight));
+        let endless = GroupCalendar::new(&Schedule { ends_on: None, ..office() }, &known(&["UTC"])).unwrap();
+        assert!(!endless.is_over(Timestamp::MAX));
+    }
+
+    #[test]
+    fn windows_outside_the_legal_bound_never_open() {
+        let schedule = Schedule { ends_on: None, windows: windows("daily", "20:00-09:00"), ..office() };
+        let legal = "windows daily 20:00-09:00";
+        closed(&schedule, "2026-03-06T12:00", &format!("Fri 12:00 in America/New_York, {legal}"), None);
+    }
+
+    #[test]
+    fn rare_runs_are_found_however_far_away() {
+        let runs = DialingRuns { cron: "0 9 29 2 *".parse().unwrap(), run_for: SignedDuration::from_hours(2) };
+        let schedule = Schedule { ends_on: None, windows: windows("mon", "09:00-18:00"), runs: Some(runs), ..office() };
+        let calendar = GroupCalendar::new(&schedule, &known(&["UTC"])).unwrap();
+        let monday = "2044-02-29T09:00:00Z".parse().unwrap();
+        assert_eq!(calendar.first_open(at("UTC", "2026-03-06T12:00")), Some(monday));
+    }
+
+    #[test]
+    fn evidence_fits_in_a_line() {
+        let mut schedule = office();
+        schedule.zone = ScheduleZone::Fixed(zone("Europe/Berlin"));
+        let runs = DialingRuns { cron: "0 9 * * *".parse().unwrap(), run_for: SignedDuration::from_hours(8) };
+        schedule.runs = Some(runs);
+        let calendar = GroupCalendar::new(&schedule, &known(&["America/New_York"])).unwrap();
+        assert_eq!(
+            calendar.evidence(at("America/New_York", "2026-03-06T09:30")),
+            format!(
+                "Fri 2026-03-06 15:30 in Europe/Berlin, window 09:00-18:00, run of 09:00 for 8h; \
+                 Fri 2026-03-06 09:30 in America/New_York, legal 09:00-20:00; tzdb {}",
+                tzdb_version()
+            )
+        );
+        schedule.runs = None;
+        let calendar = GroupCalendar::new(&schedule, &GroupEvidence::Absent).unwrap();
+        assert_eq!(
+            calendar.evidence(at("Europe/Berlin", "2026-03-06T08:30")),
+            format!(
+                "Fri 2026-03-06 08:30 in Europe/Berlin, no window, not legal 09:00-20:00 (zone assumed); tzdb {}",
+                tzdb_version()
+            )
+        );
+    }
+}
