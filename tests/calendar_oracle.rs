@@ -4,6 +4,8 @@
 //! and applies the rules literally. Nights matter most, because that is when clocks change, while the legal bound
 //! forbids nights; so most schedules have a fixed zone where it is night, and leads in another one where it is day.
 
+#![cfg(test)]
+
 use jiff::civil::{Date, DateTime, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};

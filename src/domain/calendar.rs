@@ -193,7 +193,7 @@ impl GroupCalendar {
             if stretch.open == open {
                 return Some(second);
             }
-            if stretch.end >= NEVER {
+            if stretch.end == NEVER {
                 return None;
             }
             second = stretch.end;

@@ -180,8 +180,8 @@ impl FromStr for DaySet {
 }
 
 fn weekday(text: &str) -> Option<usize> {
-    let is = |name: &&str| text.trim().eq_ignore_ascii_case(name);
-    DAYS.iter().position(|name| is(&name)).or_else(|| DAYS_IN_FULL.iter().position(|name| is(&name)))
+    let is = |name: &str| text.trim().eq_ignore_ascii_case(name);
+    DAYS.iter().position(|name| is(name)).or_else(|| DAYS_IN_FULL.iter().position(|name| is(name)))
 }
 
 fn shortened(text: &str) -> String {
