@@ -9,7 +9,9 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone, TimeZoneDatabase};
 
 /// A time zone that exists in the bundled database, named after a place.
 ///
@@ -50,6 +52,28 @@ impl Zone {
     /// The rules of the zone.
     pub fn tz(&self) -> &TimeZone {
         &self.0
+    }
+
+    /// The first instant at which the clock on the wall has reached a civil time: inside a gap the gap's end, inside a
+    /// fold the first of the two. Never runs backwards when the civil time moves forward.
+    pub fn first_instant(&self, time: DateTime) -> Option<Timestamp> {
+        self.instant(time, |before, _| before)
+    }
+
+    /// The instant from which the clock on the wall has reached a civil time for good: inside a fold the second one.
+    pub fn last_instant(&self, time: DateTime) -> Option<Timestamp> {
+        self.instant(time, |_, after| after)
+    }
+
+    fn instant(&self, time: DateTime, in_fold: fn(Offset, Offset) -> Offset) -> Option<Timestamp> {
+        match self.0.to_ambiguous_timestamp(time).offset() {
+            AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(time).ok(),
+            AmbiguousOffset::Fold { before, after } => in_fold(before, after).to_timestamp(time).ok(),
+            AmbiguousOffset::Gap { after, .. } => {
+                let before_gap = after.to_timestamp(time).ok()?;
+                self.0.following(before_gap).next().map(|transition| transition.timestamp())
+            }
+        }
     }
 
     fn lookup(name: &str) -> Option<Self> {
