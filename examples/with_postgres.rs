@@ -3,7 +3,7 @@
 //! The command finds the server in `DATABASE_URL`. The server is deleted when the command ends; its exit code becomes
 //! ours. Used by `make test` and `make prepare`, and handy for a look around: `… -- sh -c 'psql "$DATABASE_URL"'`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -44,11 +44,12 @@ async fn run() -> anyhow::Result<ExitCode> {
     if let Some(migrations) = &request.migrations {
         migrate(migrations, postgres.url()).await?;
     }
-    let mut child = tokio::process::Command::new(&request.program)
-        .args(&request.arguments)
-        .env("DATABASE_URL", postgres.url())
-        .spawn()
-        .with_context(|| format!("run {}", request.program.display()))?;
+    let mut command = tokio::process::Command::new(&request.program);
+    command.args(&request.arguments).env("DATABASE_URL", postgres.url());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_cargo_run(name)) {
+        command.env_remove(name);
+    }
+    let mut child = command.spawn().with_context(|| format!("run {}", request.program.display()))?;
     let status = loop {
         let forward = tokio::select! {
             status = child.wait() => break status?,
@@ -97,6 +98,13 @@ impl Request {
         };
         Ok(Self { migrations, program, arguments: arguments.collect() })
     }
+}
+
+/// What `cargo run` tells us about our package. A cargo below us would take it for a change of the environment and
+/// build again every dependency whose build script asks for it.
+fn is_of_cargo_run(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name == b"CARGO" || name == b"OUT_DIR" || name.starts_with(b"CARGO_PKG_") || name.starts_with(b"CARGO_MANIFEST_")
 }
 
 /// As shells do it: a command that died of signal n has exit code 128 + n.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::{Duration, Instant};
@@ -139,7 +140,9 @@ impl Server {
         }
         self.lifeline = None;
         if self.ended_within(STOP_WITHIN) {
-            return Ok(());
+            // The watcher may have had to go as far as that.
+            let killed = self.child.try_wait().is_ok_and(|status| status.is_some_and(|end| end.signal() == Some(9)));
+            return if killed { Err(EmbeddedError::Killed) } else { Ok(()) };
         }
         // Bounded as well: root without CAP_KILL may not kill, and must not wait for ever.
         _ = self.child.kill();
