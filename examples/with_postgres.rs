@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 
 use anyhow::{Context as _, bail};
@@ -63,12 +63,15 @@ async fn run() -> anyhow::Result<ExitCode> {
             _ = kill(Pid::from_raw(i32::try_from(id)?), signal);
         }
     };
-    postgres.stop().await?;
+    if let Err(error) = postgres.stop().await {
+        // Worth a word, but what the command found out counts for more.
+        eprintln!("with_postgres: {error}");
+    }
     Ok(exit_code(status))
 }
 
-async fn migrate(directory: &PathBuf, url: &str) -> anyhow::Result<()> {
-    let migrator = Migrator::new(directory.as_path()).await.with_context(|| format!("read {}", directory.display()))?;
+async fn migrate(directory: &Path, url: &str) -> anyhow::Result<()> {
+    let migrator = Migrator::new(directory).await.with_context(|| format!("read {}", directory.display()))?;
     let mut connection = PgConnection::connect(url).await.context("connect to the private server")?;
     migrator.run(&mut connection).await.context("apply the migrations")?;
     connection.close().await.context("close the connection")

@@ -2,6 +2,8 @@
 //!
 //! These tests bring their own servers and need no `DATABASE_URL`. They pass as root and as an ordinary user.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -132,6 +134,21 @@ async fn a_server_that_cannot_start_is_quoted() {
     std::fs::write(&settings, "no_such_setting = 1\n").unwrap();
     let error = EmbeddedPostgres::start(dir.path(), &Options::default()).await.unwrap_err();
     assert!(error.to_string().contains("no_such_setting"), "{error}");
+}
+
+#[tokio::test]
+async fn a_directory_that_keeps_the_server_out_is_named() {
+    let closed = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let started = EmbeddedPostgres::start(&closed.path().join("data"), &Options::default()).await;
+    if nix::unistd::geteuid().is_root() {
+        let error = started.unwrap_err();
+        let EmbeddedError::Unreachable { barrier, .. } = &error else { panic!("{error}") };
+        assert_eq!(barrier, closed.path());
+    } else {
+        // The server is run by the same user, who may enter.
+        started.unwrap().stop().await.unwrap();
+    }
 }
 
 #[tokio::test]
