@@ -183,8 +183,8 @@ async fn a_temporary_server_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_server_answers() {
     let given = std::env::var_os(SERVE_IN).map(PathBuf::from);
-    let own = reachable_dir();
-    let dir = given.clone().unwrap_or_else(|| own.path().to_owned());
+    let own = given.is_none().then(reachable_dir);
+    let dir = given.clone().or(own.as_ref().map(|own| own.path().to_owned())).unwrap();
     let postgres = start(&dir).await;
     assert_eq!(scalar(postgres.url(), "select 'yes'").await, "yes");
     if given.is_some() {
