@@ -1,0 +1,47 @@
+# Everything here also works by hand: the targets are the lines below them.
+
+CARGO ?= cargo
+WITH_POSTGRES = $(CARGO) run --locked --quiet --example with_postgres --
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test ci fmt-check lint doc deny prepare sqlx-check
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: ## Run the whole system on this machine: private Postgres, provider simulator, a sample campaign
+	$(CARGO) run --locked -- demo
+
+test: ## Run all tests on a private Postgres (installs Debian's package postgresql if there is none and it may)
+	@scripts/ensure-postgres
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(WITH_POSTGRES) $(CARGO) nextest run --locked && $(CARGO) test --locked --quiet --doc; \
+	else \
+		$(WITH_POSTGRES) $(CARGO) test --locked --no-fail-fast; \
+	fi
+
+ci: fmt-check lint test doc sqlx-check deny ## Everything a change has to pass
+
+fmt-check: ## Check the formatting
+	$(CARGO) fmt --check
+
+lint: ## Check with clippy; warnings are errors
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc: ## Build the documentation; warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+deny: ## Check licences, sources and duplicates of the dependencies, where cargo-deny is installed
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --locked check licenses bans sources; \
+	else \
+		echo "cargo-deny is not installed: dependencies not checked"; \
+	fi
+
+prepare: ## Write .sqlx anew after a change to a query or migration
+	@scripts/ensure-postgres
+	scripts/prepare
+
+sqlx-check: ## Check that .sqlx fits the queries and migrations
+	@scripts/ensure-postgres
+	scripts/sqlx-check
