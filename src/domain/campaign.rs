@@ -85,8 +85,10 @@ pub struct AssistantChoice {
 
 words!(
     /// How one assistant is picked among several.
+    #[derive(Default)]
     Pick {
         /// Each in turn.
+        #[default]
         RoundRobin = "round_robin",
         /// The one with the fewest open attempts.
         LeastBusy = "least_busy",
@@ -94,12 +96,6 @@ words!(
         Sticky = "sticky",
     }
 );
-
-impl Default for Pick {
-    fn default() -> Self {
-        Self::RoundRobin
-    }
-}
 
 /// Limits on starts and lines; what is absent is not limited here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
