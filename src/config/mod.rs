@@ -1,1 +1,5 @@
 //! The YAML configuration.
+
+mod yaml;
+
+pub use yaml::parse_yaml;
