@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::calendar::Schedule;
 use super::id::{AccountName, AssistantId, CampaignId};
 use super::outcome::{Outcome, words};
+use super::zone::Zone;
 
 words!(
     /// Where a campaign is in its life.
@@ -119,7 +120,7 @@ pub enum Day {
     #[default]
     Rolling,
     /// A date in this zone.
-    Civil(jiff::tz::TimeZone),
+    Civil(Zone),
 }
 
 /// What follows each outcome.

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -185,6 +186,21 @@ impl<'a> Cursor<'a> {
             Ok(number) => Some(number),
             Err(_) => self.wrong("does not fit", ""),
         }
+    }
+
+    /// A limit: at least 1. `instead` says what to do for people who meant to forbid everything or nothing.
+    pub fn limit(&self, instead: &str) -> Option<NonZeroU32> {
+        // No provider and no database comes near it; a slip of the finger does.
+        const LIMIT_MAX: i64 = 10_000_000;
+        let none = match &self.node.content {
+            Content::Number(number) => number.as_i64() == Some(0),
+            Content::Untyped(text) => text.trim() == "0",
+            Content::Null | Content::Boolean(_) | Content::Text(_) | Content::List(_) | Content::Map(_) => false,
+        };
+        if none {
+            return self.wrong("must be at least 1", instead);
+        }
+        NonZeroU32::new(self.integer(1..=LIMIT_MAX)?)
     }
 
     /// A duration with a unit, within bounds.
@@ -398,8 +414,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A cursor at a field, or at the map under the field's path when it is not there, to report on it once more.
+    pub fn at(&self, key: &str) -> Cursor<'a> {
+        match self.cursor.node.get(key) {
+            Some(node) => self.cursor.child(key, node),
+            None => self.missing(key),
+        }
+    }
+
     /// A cursor at the map under the path of a field that is not there.
-    fn missing(&self, key: &str) -> Cursor<'a> {
+    pub fn missing(&self, key: &str) -> Cursor<'a> {
         self.cursor.child(key, self.cursor.node)
     }
 }
