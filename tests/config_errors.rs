@@ -9,7 +9,7 @@ use std::path::Path;
 use outdial::config::{self, Config, DatabaseLocation, Sources, parse_campaign_file, parse_yaml};
 use outdial::domain::definition::parse_stored_definition;
 use outdial::domain::document::{Content, Node, Report};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A configuration in a folder of its own.
 struct Case {
@@ -19,7 +19,7 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder for the case");
         let sources = Sources { state_dir: Some("/state".into()), ..Sources::default() };
         Self { folder, sources }
     }
@@ -31,7 +31,7 @@ impl Case {
     }
 
     fn secret(self, name: &str, text: &str) -> Self {
-        fs::write(self.folder.path().join(name), text).unwrap();
+        fs::write(self.folder.path().join(name), text).expect("the folder of the case is writable");
         self
     }
 
@@ -312,7 +312,7 @@ fn the_example_works_once_its_secrets_are_there() {
 
 /// The reference with its commented keys switched on. A line of prose begins with `# `, a key with `#` alone.
 fn reference() -> String {
-    let text = fs::read_to_string("config/default.yaml").unwrap();
+    let text = fs::read_to_string("config/default.yaml").expect("tests run in the package's folder");
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("# ") && line.trim() != "#");
     lines.map(|line| line.replacen('#', "", usize::from(line.trim_start().starts_with('#'))) + "\n").collect()
 }
@@ -487,6 +487,92 @@ fn a_campaign_file_gives_names_contents_and_definitions() {
     assert_eq!(content["schedule"]["starts_on"], json!("2026-03-01"));
     let stored = parse_stored_definition(name, content).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(&stored, definition, "what is stored means what the file meant");
+}
+
+/// Every value of the document in turn, replaced by each wrong one.
+fn mutations(value: &Value) -> Vec<Value> {
+    let wrong = [
+        json!(null),
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!(true),
+        json!(""),
+        json!("x y"),
+        json!([]),
+        json!([[]]),
+        json!({}),
+        json!({"x": 1}),
+    ];
+    let mut all = wrong.to_vec();
+    match value {
+        Value::Object(map) => {
+            for (key, child) in map {
+                let mut without = map.clone();
+                without.remove(key);
+                all.push(Value::Object(without));
+                for mutated in mutations(child) {
+                    let mut map = map.clone();
+                    map.insert(key.clone(), mutated);
+                    all.push(Value::Object(map));
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (index, child) in items.iter().enumerate() {
+                for mutated in mutations(child) {
+                    let mut items = items.clone();
+                    items[index] = mutated;
+                    all.push(Value::Array(items));
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    all
+}
+
+#[test]
+fn whatever_is_wrong_is_said_and_nothing_panics() {
+    let text = fs::read_to_string("config/campaign.example.yaml").unwrap();
+    let (_, campaign, _) = parse_campaign_file(&text, "campaign.example.yaml").unwrap().remove(0);
+    let (mut accepted, mut refused) = (0, 0);
+    for mutated in mutations(&campaign) {
+        match parse_stored_definition("spring-renewals", &mutated) {
+            Ok(_) => accepted += 1,
+            Err(problems) => {
+                assert!(problems.iter().all(|problem| !problem.message.is_empty()));
+                refused += 1;
+            }
+        }
+    }
+    assert!(accepted > 50 && refused > 300, "{accepted} accepted, {refused} refused");
+
+    let report = Report::default();
+    let mut config = parse_yaml(&reference(), "reference", &report).unwrap().to_json();
+    let database = config["database"].as_object_mut().unwrap();
+    database.remove("url_file");
+    database.insert("url".to_owned(), json!("embedded"));
+    let account = config["accounts"]["famulor-main"].as_object_mut().unwrap();
+    account.retain(|key, _| !key.ends_with("_file"));
+    account.insert("base_url".to_owned(), json!("http://127.0.0.1:9/api"));
+    account.insert("webhook_token".to_owned(), json!("0123456789abcdef0123"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.yaml");
+    let load = |config: &Value| {
+        // JSON is YAML.
+        fs::write(&path, config.to_string()).unwrap();
+        config::load(&Sources { paths: vec![path.clone()], ..Sources::default() })
+    };
+    load(&config).unwrap_or_else(|problems| panic!("{problems}"));
+    let (mut accepted, mut refused) = (0, 0);
+    for mutated in mutations(&config) {
+        match load(&mutated) {
+            Ok(_) => accepted += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(accepted > 50 && refused > 300, "{accepted} accepted, {refused} refused");
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn check_name(name: &str, cursor: &Cursor<'_>) -> Option<()> {
     if fits {
         return Some(());
     }
-    cursor.problem(
+    cursor.key_problem(
         "is not a usable account name",
         format_args!("use lower case letters, digits and `-`, at most {NAME_CHARS_MAX}"),
     )
@@ -144,6 +144,9 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         fields.or("correlation_variable", "outdial_ref".to_owned(), |cursor| read_variable_name(&cursor));
     let roster_period = fields.or("roster_period", seconds(60), |cursor| cursor.duration(seconds(1)..=hours(1)));
     fields.close();
+    let key = api_key.as_ref().map(|key| key.value.clone());
+    let token = webhook_token.as_ref().map(|token| token.value.clone());
+    secrets.extend(api_key.into_iter().chain(webhook_token));
     if let (Some(settle), Some(call)) = (settle_after, call_max)
         && settle > call
     {
@@ -157,8 +160,8 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         provider: provider?,
         base_url,
         loopback,
-        api_key: api_key.as_ref()?.value.clone(),
-        webhook_token: webhook_token.as_ref().map(|token| token.value.clone()),
+        api_key: key?,
+        webhook_token: token,
         limits: limits?,
         list_lag_max,
         ring_max: ring_max?,
@@ -167,7 +170,6 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         correlation_variable: correlation_variable?,
         roster_period: roster_period?,
     };
-    secrets.extend(api_key.into_iter().chain(webhook_token));
     token_fits.then_some(account)
 }
 
@@ -194,7 +196,7 @@ impl Default for AccountLimits {
 }
 
 fn read_limits(cursor: &Cursor<'_>) -> Option<AccountLimits> {
-    const STOP: &str = "to stop an account: outdial stop --account NAME";
+    const STOP: &str = "to stop an account, use `outdial stop`";
     let default = AccountLimits::default();
     let fields = cursor.fields()?;
     let calls_per_second = fields.or("calls_per_second", default.calls_per_second, |cursor| cursor.limit(STOP));
@@ -204,15 +206,16 @@ fn read_limits(cursor: &Cursor<'_>) -> Option<AccountLimits> {
     let day = fields.or("day", default.day, |cursor| read_day(&cursor));
     let requests_per_minute =
         fields.or("requests_per_minute", default.requests_per_minute, |cursor| cursor.limit(STOP));
-    if let (Some(calls), Some(requests)) = (calls_per_minute, requests_per_minute)
-        && requests <= calls
+    let requests = fields.at("requests_per_minute");
+    fields.close();
+    if let (Some(calls), Some(limit)) = (calls_per_minute, requests_per_minute)
+        && limit <= calls
     {
-        return fields.missing("requests_per_minute").problem(
-            format_args!("{requests} requests a minute leave nothing besides {calls} calls a minute"),
+        return requests.problem(
+            format_args!("{limit} requests a minute leave nothing besides {calls} calls a minute"),
             "starts and reads share the requests: raise requests_per_minute or lower calls_per_minute",
         );
     }
-    fields.close();
     Some(AccountLimits {
         calls_per_second: calls_per_second?,
         calls_per_minute: calls_per_minute?,

@@ -250,25 +250,29 @@ fn value(node: &Node) -> Value {
 
 /// The merged values with their places: tables as merged, everything else as the last layer that holds it wrote it.
 fn placed(value: &Value, path: &mut Vec<String>, layers: &[Layer]) -> Node {
-    let origin = layers.iter().rev().find_map(|layer| path.iter().try_fold(&layer.0, |node, key| node.get(key)));
+    let origin = |layers: &[Layer]| layers.iter().rev().find_map(|layer| at(&layer.0, path).cloned());
     let ValueKind::Table(table) = &value.kind else {
-        return origin.expect("a merged value comes from a layer").clone();
+        return origin(layers).expect("a merged value comes from a layer");
     };
+    // What is missing from a section is missing from the operator's file, not from the compiled-in one.
+    let place = origin(&layers[1..]).and_then(|node| node.place);
     let mut keys: Vec<&String> = table.keys().collect();
     keys.sort();
-    let entries =
-        keys.into_iter()
-            .map(|key| {
-                let place = layers.iter().rev().find_map(|layer| {
-                    path.iter().try_fold(&layer.0, |node, key| node.get(key))?.entry(key)?.place.clone()
-                });
-                path.push(key.clone());
-                let node = placed(&table[key], path, layers);
-                path.pop();
-                Entry { key: key.clone(), place, node }
-            })
-            .collect();
-    Node { content: Content::Map(entries), place: origin.and_then(|node| node.place.clone()) }
+    let entries = keys
+        .into_iter()
+        .map(|key| {
+            let place = layers.iter().rev().find_map(|layer| at(&layer.0, path)?.entry(key)?.place.clone());
+            path.push(key.clone());
+            let node = placed(&table[key], path, layers);
+            path.pop();
+            Entry { key: key.clone(), place, node }
+        })
+        .collect();
+    Node { content: Content::Map(entries), place }
+}
+
+fn at<'n>(root: &'n Node, path: &[String]) -> Option<&'n Node> {
+    path.iter().try_fold(root, |node, key| node.get(key))
 }
 
 #[cfg(test)]
@@ -307,7 +311,17 @@ mod tests {
             &variables(&[("OUTDIAL__", "x"), ("OUTDIAL__LOG", "x"), ("OUTDIAL__LOG__LEVEL", "debug")]),
             &report,
         );
-        insta::assert_snapshot!(report.finish(None::<()>).unwrap_err(), @"");
+        insta::assert_snapshot!(report.finish(None::<()>).unwrap_err(), @r"
+        environment variable OUTDIAL__
+          does not name a key
+          write it as OUTDIAL__SECTION__KEY, for example OUTDIAL__LOG__LEVEL
+
+        environment variable OUTDIAL__LOG__LEVEL
+          names a key below one that another variable sets
+          remove one of the two
+
+        2 problems; nothing was changed
+        ");
     }
 
     #[test]

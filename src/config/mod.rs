@@ -13,6 +13,7 @@ mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ use crate::domain::id::AccountName;
 use crate::domain::outcome::words;
 
 /// Where a configuration comes from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// Files and folders, in their order; a later one wins.
     pub paths: Vec<PathBuf>,
@@ -38,6 +39,16 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// Where state is kept when nothing else is said; `None` when the environment names no such folder.
     pub state_dir: Option<PathBuf>,
+}
+
+impl fmt::Debug for Sources {
+    /// Leaves out the values of the environment: there are secrets among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("paths", &self.paths)
+            .field("state_dir", &self.state_dir)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sources {

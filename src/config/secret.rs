@@ -44,8 +44,7 @@ pub(super) fn optional<'a>(fields: &Fields<'a>, key: &'static str, file_key: &'s
 
 /// A secret that must be there.
 pub(super) fn required<'a>(fields: &Fields<'a>, key: &'static str, file_key: &'static str) -> Option<Secret<'a>> {
-    let before = fields.cursor(key).is_some() || fields.cursor(file_key).is_some();
-    if !before {
+    if fields.cursor(key).is_none() && fields.cursor(file_key).is_none() {
         return fields
             .missing(key)
             .problem("is missing", format_args!("set {key}, or name a file that holds it with {file_key}"));

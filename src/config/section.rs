@@ -52,15 +52,22 @@ pub(super) fn read(cursor: &Cursor<'_>, state_dir: Option<&Path>) -> Option<Conf
 
 fn read_database(cursor: &Cursor<'_>, state_dir: Option<&Path>) -> Option<DatabaseConfig> {
     let fields = cursor.fields()?;
-    let dial_connections = fields.required("dial_connections", |cursor| cursor.integer(1..=100));
-    let connections = fields.required("connections", |cursor| cursor.integer(1..=500));
     let data_dir = fields.optional("data_dir", |cursor| Some(beside(&cursor, &cursor.name(4096)?)));
     let location = read_location(&fields, data_dir, state_dir);
+    let dial_connections = fields.required("dial_connections", |cursor| cursor.integer(1..=100));
+    let connections = fields.required("connections", |cursor| cursor.integer(1..=500));
     fields.close();
     Some(DatabaseConfig { location: location?, dial_connections: dial_connections?, connections: connections? })
 }
 
 fn read_location(fields: &Fields<'_>, data_dir: Option<PathBuf>, state_dir: Option<&Path>) -> Option<DatabaseLocation> {
+    if fields.cursor("url").is_none() && fields.cursor("url_file").is_none() {
+        return fields.missing("url").problem(
+            "is missing",
+            "write `database: { url: embedded }` for a private server, or postgres://user:password@host/database,\n\
+             or name a file that holds the URL with url_file",
+        );
+    }
     let secret = secret::required(fields, "url", "url_file")?;
     if secret.expose() == "embedded" {
         return match data_dir.or_else(|| state_dir.map(|folder| folder.join("postgres"))) {
@@ -84,8 +91,9 @@ fn read_location(fields: &Fields<'_>, data_dir: Option<PathBuf>, state_dir: Opti
 
 fn read_http(cursor: &Cursor<'_>) -> Option<HttpConfig> {
     let fields = cursor.fields()?;
-    let listen = fields.required("listen", |cursor| {
-        cursor.parsed::<SocketAddr>("write address and port, for example 127.0.0.1:8080 or 0.0.0.0:8080")
+    let listen = fields.required("listen", |cursor| match cursor.text()?.parse::<SocketAddr>() {
+        Ok(address) => Some(address),
+        Err(_) => cursor.wrong("is not an address with a port", "for example 127.0.0.1:8080, or 0.0.0.0:8080 for all"),
     });
     let public_url = fields.optional("public_url", |cursor| read_base_url(&cursor)).map(|(url, _)| url);
     let body_max = fields.required("body_max", |cursor| read_bytes(&cursor));

@@ -19,7 +19,8 @@ const DEPTH_MAX: usize = 32;
 /// Most values in one document, counted after aliases are expanded, so that a few lines cannot fill the memory.
 const NODES_MAX: usize = 100_000;
 
-/// Reads a file. `None` means that the problems are in the report; an empty file is an empty map.
+/// Reads a file; an empty file is an empty map. `None` means that the text is not YAML and the report says why. A key
+/// that is written twice is reported too, and reading goes on with the first.
 pub fn parse_yaml(text: &str, file: &str, report: &Report) -> Option<Node> {
     let file: Arc<str> = Arc::from(file);
     let mut reading = Reading {
@@ -29,10 +30,9 @@ pub fn parse_yaml(text: &str, file: &str, report: &Report) -> Option<Node> {
         nodes: 0,
         path: Vec::new(),
         report,
-        clean: true,
     };
     match reading.document() {
-        Ok(node) => reading.clean.then_some(node),
+        Ok(node) => Some(node),
         Err(stop) => {
             let (marker, message, remedy) = match stop {
                 Stop::Syntax(error) => (*error.marker(), format!("is not valid YAML: {}", error.info()), SYNTAX_REMEDY),
@@ -73,7 +73,6 @@ struct Reading<'t, 'r> {
     nodes: usize,
     path: Vec<String>,
     report: &'r Report,
-    clean: bool,
 }
 
 impl<'t> Reading<'t, '_> {
@@ -208,7 +207,6 @@ impl<'t> Reading<'t, '_> {
                     message: format!("is written twice{first}"),
                     remedy: Some("keep one of them".to_owned()),
                 });
-                self.clean = false;
             } else {
                 entries.push(Entry { key, place: Some(key_place), node });
             }

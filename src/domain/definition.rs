@@ -106,7 +106,7 @@ pub fn read_day(cursor: &Cursor<'_>) -> Option<Day> {
 }
 
 fn read_zone(cursor: &Cursor<'_>) -> Option<Zone> {
-    cursor.parsed::<Zone>("write a name of the IANA time zone database, for example Europe/Berlin")
+    cursor.parsed::<Zone>("")
 }
 
 fn read_assistants(cursor: &Cursor<'_>) -> Option<AssistantChoice> {
@@ -199,8 +199,7 @@ fn read_schedule_zone(fields: &Fields<'_>) -> Option<ScheduleZone> {
         if cursor.text()? == "lead" {
             return Some(None);
         }
-        let remedy = "write lead for each lead's own zone, or an IANA name such as Europe/Berlin";
-        cursor.parsed::<Zone>(remedy).map(Some)
+        cursor.parsed::<Zone>("or write lead, for each lead's own zone").map(Some)
     });
     match (zone?, default?) {
         (None, default) => Some(ScheduleZone::Lead { default }),
@@ -212,8 +211,6 @@ fn read_schedule_zone(fields: &Fields<'_>) -> Option<ScheduleZone> {
 }
 
 fn read_windows(cursor: &Cursor<'_>) -> Option<WeeklyWindows> {
-    const DAYS: &str = "write days as mon, mon-fri or mon,wed,fri";
-    const TIMES: &str = "write times as \"09:00-12:00\"; a window may cross midnight: \"22:00-02:00\"";
     let entries = cursor.entries()?;
     if entries.is_empty() {
         return cursor.wrong("must name at least one day", "for example windows: { mon-fri: \"09:00-18:00\" }");
@@ -223,13 +220,13 @@ fn read_windows(cursor: &Cursor<'_>) -> Option<WeeklyWindows> {
     for (days, cursor) in entries {
         let days = match days.parse::<DaySet>() {
             Ok(days) => Some(days),
-            Err(error) => cursor.problem(error, DAYS),
+            Err(error) => cursor.key_problem(error, ""),
         };
         let ranges = cursor.items_or_one().and_then(|items| {
             if items.is_empty() {
                 return cursor.wrong("must name at least one window", "remove the day if nobody may be called then");
             }
-            let ranges: Vec<_> = items.iter().map(|item| item.parsed::<TimeOfDayRange>(TIMES)).collect();
+            let ranges: Vec<_> = items.iter().map(|item| item.parsed::<TimeOfDayRange>("")).collect();
             ranges.into_iter().collect::<Option<Vec<_>>>()
         });
         match (days, ranges) {
@@ -242,7 +239,7 @@ fn read_windows(cursor: &Cursor<'_>) -> Option<WeeklyWindows> {
     }
     match WeeklyWindows::new(windows) {
         Ok(windows) => Some(windows),
-        Err(error) => cursor.problem(error, TIMES),
+        Err(error) => cursor.problem(error, ""),
     }
 }
 
@@ -314,11 +311,11 @@ fn read_rules_by_outcome(cursor: &Cursor<'_>, max_attempts: Option<u16>) -> Opti
     let mut complete = true;
     for (word, cursor) in cursor.entries()? {
         let outcome = match word.parse::<Outcome>() {
-            Ok(Outcome::Answered) => cursor.problem(
+            Ok(Outcome::Answered) => cursor.key_problem(
                 "an answered call is retried only when it missed the goal",
                 "write retry.goal: { variable: …, equals: …, after: 1d }",
             ),
-            Ok(outcome) if !outcome.retryable() => cursor.problem(
+            Ok(outcome) if !outcome.retryable() => cursor.key_problem(
                 format_args!("{outcome} is never retried by rule"),
                 format_args!("possible: {}", retryable.join(", ")),
             ),
@@ -326,7 +323,7 @@ fn read_rules_by_outcome(cursor: &Cursor<'_>, max_attempts: Option<u16>) -> Opti
             Err(_) => {
                 let guess = closest(word, retryable.iter().copied());
                 let guess = guess.map_or_else(String::new, |word| format!("did you mean {word}? "));
-                cursor.problem("is not an outcome", format_args!("{guess}possible: {}", retryable.join(", ")))
+                cursor.key_problem("is not an outcome", format_args!("{guess}possible: {}", retryable.join(", ")))
             }
         };
         let rule = cursor.fields().and_then(|fields| {
@@ -404,4 +401,80 @@ fn read_variables(cursor: &Cursor<'_>) -> Option<Map<String, Value>> {
         variables.insert(name.to_owned(), value.node().to_json());
     }
     Some(variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn smallest() -> Value {
+        json!({"account": "main", "lead_lists": ["a"], "schedule": {"windows": {"mon-fri": "09:00-18:00"}}})
+    }
+
+    #[track_caller]
+    fn accepted(definition: &Value) -> Definition {
+        parse_stored_definition("spring", definition).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    #[test]
+    fn what_is_left_out_is_the_careful_choice() {
+        let definition = accepted(&smallest());
+        assert_eq!(definition.schedule.zone, ScheduleZone::Lead { default: None });
+        assert_eq!(definition.retry, RetryPolicy { max_attempts: 1, on: BTreeMap::new(), goal: None });
+        assert_eq!(definition.pacing, Pacing::default());
+        assert_eq!(definition.assistants, AssistantChoice::default());
+        assert!(!definition.finish_when_done && definition.opt_out.is_none() && definition.variables.is_empty());
+    }
+
+    #[test]
+    fn everything_that_is_written_arrives() {
+        let mut value = smallest();
+        value["name"] = json!("spring");
+        value["assistants"] = json!({"ids": [7, "a-8"], "language_id": 3, "mode": "pipeline", "pick": "sticky"});
+        value["schedule"]["default_time_zone"] = json!("europe/berlin");
+        value["schedule"]["cron"] = json!("0 9 * * 1-5");
+        value["schedule"]["run_for"] = json!("1h30m");
+        value["pacing"] = json!({"calls_per_second": 2, "calls_per_day": 50, "day": {"zone": "America/New_York"}});
+        value["retry"] = json!({
+            "max_attempts": 3,
+            "on": {"no_answer": {"after": "2h", "jitter": "10m"}, "busy": {"after": "15m", "max": 3}},
+            "goal": {"variable": "booked", "equals": true},
+        });
+        value["variables"] = json!({"company": "Example", "nested": {"a": [1]}});
+        let definition = accepted(&value);
+        let berlin = Zone::parse("Europe/Berlin").ok();
+        assert_eq!(definition.schedule.zone, ScheduleZone::Lead { default: berlin });
+        let runs = definition.schedule.runs.expect("cron and run_for are written");
+        assert_eq!((runs.cron.as_str(), runs.run_for), ("0 9 * * 1-5", SignedDuration::from_mins(90)));
+        assert_eq!(definition.assistants.ids, [AssistantId::new("7"), AssistantId::new("a-8")]);
+        assert_eq!(definition.assistants.pick, Pick::Sticky);
+        assert_eq!(definition.pacing.calls_per_second.map(|limit| limit.get()), Some(2));
+        assert!(matches!(&definition.pacing.day, Day::Civil(zone) if zone.name() == "America/New_York"));
+        let rule = definition.retry.on[&Outcome::NoAnswer];
+        assert_eq!(
+            (rule.after, rule.max, rule.jitter),
+            (SignedDuration::from_hours(2), None, SignedDuration::from_mins(10))
+        );
+        assert!(definition.retry.goal.is_some_and(|goal| goal.retry.is_none()), "a goal alone asks for no retry");
+        assert_eq!(Value::Object(definition.variables), value["variables"]);
+    }
+
+    #[test]
+    fn a_stored_definition_belongs_to_its_own_campaign() {
+        let mut value = smallest();
+        value["name"] = json!("autumn");
+        let problems = parse_stored_definition("spring", &value).unwrap_err().to_string();
+        assert!(
+            problems.contains("campaign spring in the database\n  the definition says name: \"autumn\""),
+            "{problems}"
+        );
+    }
+
+    #[test]
+    fn jsonb_of_any_shape_is_refused_with_a_reason() {
+        for value in [json!(null), json!([]), json!("x"), json!(1), json!({})] {
+            assert!(parse_stored_definition("spring", &value).is_err(), "{value}");
+        }
+    }
 }

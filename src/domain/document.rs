@@ -5,8 +5,10 @@
 //! [`Fields`]) never stops at the first mistake: each one becomes a [`Problem`], and all are shown together.
 
 mod duration;
+mod fields;
 mod problem;
 mod reader;
+mod report;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +16,10 @@ use std::sync::Arc;
 use serde_json::{Map, Number, Value};
 
 pub use duration::{DurationError, parse_duration, show_duration};
+pub use fields::{Fields, closest};
 pub use problem::{Problem, Problems};
-pub use reader::{Cursor, Fields, Report, closest};
+pub use reader::Cursor;
+pub use report::Report;
 
 /// A value and where it was written.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,8 +3,6 @@
 //! A reading function takes a [`Cursor`] and returns `Option`: `None` means that at least one problem was reported.
 //! The keys it asks for are the keys that exist, so what it never asks for is reported as unknown.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -12,64 +10,26 @@ use std::str::FromStr;
 
 use jiff::SignedDuration;
 
-use super::{Content, Node, Place, Problem, Problems, parse_duration, show_duration};
+use super::{Content, Entry, Fields, Node, Place, Problem, Report, closest, parse_duration, show_duration};
 
 /// Longest piece of a wrong value that is shown, in characters: enough to find it, too short to flood a terminal.
 const FOUND_CHARS_MAX: usize = 60;
 /// Shown instead of a secret.
 const HIDDEN: &str = "«hidden»";
 
-/// What a reading has found so far.
-#[derive(Debug, Default)]
-pub struct Report {
-    problems: RefCell<Vec<Problem>>,
-    known: RefCell<BTreeSet<String>>,
-}
-
-impl Report {
-    /// Adds a problem.
-    pub fn add(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
-    }
-
-    /// Whether nothing is wrong so far.
-    pub fn is_clean(&self) -> bool {
-        self.problems.borrow().is_empty()
-    }
-
-    /// Every path that was asked for, whether it was written or not: the keys that exist.
-    pub fn known_paths(&self) -> BTreeSet<String> {
-        self.known.borrow().clone()
-    }
-
-    /// The value if nothing was wrong.
-    ///
-    /// # Errors
-    /// All problems.
-    ///
-    /// # Panics
-    /// When there is neither a value nor a problem: a reading function kept its reason to itself.
-    pub fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
-        let problems = self.problems.into_inner();
-        match value {
-            Some(value) if problems.is_empty() => Ok(value),
-            Some(_) | None => Err(Problems::new(problems)),
-        }
-    }
-}
-
 /// A value, the way to it, and where to report what is wrong with it.
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     node: &'a Node,
     path: String,
+    key_place: Option<&'a Place>,
     report: &'a Report,
 }
 
 impl<'a> Cursor<'a> {
     /// At the top of a document; `path` is empty or says where the document hangs.
     pub fn new(node: &'a Node, path: impl Into<String>, report: &'a Report) -> Self {
-        Self { node, path: path.into(), report }
+        Self { node, path: path.into(), key_place: None, report }
     }
 
     /// The value.
@@ -107,10 +67,25 @@ impl<'a> Cursor<'a> {
         self.add(None, message, remedy)
     }
 
+    /// Reports a problem with the key that leads here rather than with the value.
+    pub fn key_problem<T>(&self, message: impl Display, remedy: impl Display) -> Option<T> {
+        self.add_at(self.key_place.or(self.place()), None, message, remedy)
+    }
+
     fn add<T>(&self, found: Option<String>, message: impl Display, remedy: impl Display) -> Option<T> {
+        self.add_at(self.place(), found, message, remedy)
+    }
+
+    fn add_at<T>(
+        &self,
+        place: Option<&Place>,
+        found: Option<String>,
+        message: impl Display,
+        remedy: impl Display,
+    ) -> Option<T> {
         let remedy = remedy.to_string();
         self.report.add(Problem {
-            place: self.node.place.clone(),
+            place: place.cloned(),
             path: self.path.clone(),
             found,
             message: message.to_string(),
@@ -254,7 +229,12 @@ impl<'a> Cursor<'a> {
                 items
                     .iter()
                     .enumerate()
-                    .map(|(index, node)| Cursor { node, path: format!("{}[{index}]", self.path), report: self.report })
+                    .map(|(index, node)| Cursor {
+                        node,
+                        path: format!("{}[{index}]", self.path),
+                        key_place: None,
+                        report: self.report,
+                    })
                     .collect(),
             ),
             Content::Null
@@ -285,7 +265,7 @@ impl<'a> Cursor<'a> {
     pub fn entries(&self) -> Option<Vec<(&'a str, Cursor<'a>)>> {
         match &self.node.content {
             Content::Map(entries) => {
-                Some(entries.iter().map(|entry| (entry.key.as_str(), self.child(&entry.key, &entry.node))).collect())
+                Some(entries.iter().map(|entry| (entry.key.as_str(), self.entry(entry))).collect())
             }
             Content::Null
             | Content::Boolean(_)
@@ -293,7 +273,14 @@ impl<'a> Cursor<'a> {
             | Content::Text(_)
             | Content::Untyped(_)
             | Content::List(_) => {
-                self.wrong("must have keys of its own", "write it as { key: value }, or one key per line")
+                // A value here is often a secret under the wrong name: only its kind is shown.
+                let found = match &self.node.content {
+                    Content::Text(_) | Content::Untyped(_) => "text".to_owned(),
+                    Content::Null | Content::Boolean(_) | Content::Number(_) | Content::List(_) | Content::Map(_) => {
+                        self.found()
+                    }
+                };
+                self.add(Some(found), "must have keys of its own", "write it as { key: value }, or one key per line")
             }
         }
     }
@@ -301,12 +288,15 @@ impl<'a> Cursor<'a> {
     /// The fields of a map whose keys are fixed.
     pub fn fields(&self) -> Option<Fields<'a>> {
         self.entries()?;
-        Some(Fields { cursor: self.clone(), asked: RefCell::default() })
+        Some(Fields::new(self.clone()))
     }
 
-    fn child(&self, key: &str, node: &'a Node) -> Cursor<'a> {
-        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
-        Cursor { node, path, report: self.report }
+    pub(super) fn entry(&self, entry: &'a Entry) -> Cursor<'a> {
+        Cursor { path: self.below(&entry.key), node: &entry.node, key_place: entry.place.as_ref(), report: self.report }
+    }
+
+    pub(super) fn below(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     fn found(&self) -> String {
@@ -343,119 +333,9 @@ fn shown(text: &str) -> String {
     format!("{short:?}")
 }
 
-/// The fields of a map. Call [`Fields::close`] after the last one.
-#[derive(Debug)]
-#[must_use = "unknown keys are reported by `close`"]
-pub struct Fields<'a> {
-    cursor: Cursor<'a>,
-    asked: RefCell<Vec<&'static str>>,
-}
-
-impl<'a> Fields<'a> {
-    /// The map itself, to report what concerns several of its fields.
-    pub fn whole(&self) -> &Cursor<'a> {
-        &self.cursor
-    }
-
-    /// A field that must be there.
-    pub fn required<T>(&self, key: &'static str, read: impl FnOnce(Cursor<'a>) -> Option<T>) -> Option<T> {
-        self.required_like(key, "", read)
-    }
-
-    /// A field that must be there, with a line to copy when it is not.
-    pub fn required_like<T>(
-        &self,
-        key: &'static str,
-        example: &str,
-        read: impl FnOnce(Cursor<'a>) -> Option<T>,
-    ) -> Option<T> {
-        match self.cursor(key) {
-            Some(cursor) => read(cursor),
-            None => {
-                let example =
-                    if example.is_empty() { String::new() } else { format!("add it, for example `{example}`") };
-                self.missing(key).problem("is missing", example)
-            }
-        }
-    }
-
-    /// A field that may be left out. `None` says that it was, or that it was wrong and reported.
-    pub fn optional<T>(&self, key: &'static str, read: impl FnOnce(Cursor<'a>) -> Option<T>) -> Option<T> {
-        read(self.cursor(key)?)
-    }
-
-    /// A field that has a default.
-    pub fn or<T>(&self, key: &'static str, default: T, read: impl FnOnce(Cursor<'a>) -> Option<T>) -> Option<T> {
-        match self.cursor(key) {
-            Some(cursor) => read(cursor),
-            None => Some(default),
-        }
-    }
-
-    /// The value of a field, if it was written and is not null.
-    pub fn cursor(&self, key: &'static str) -> Option<Cursor<'a>> {
-        self.asked.borrow_mut().push(key);
-        let cursor = self.cursor.node.get(key).map(|node| self.cursor.child(key, node));
-        self.cursor.report.known.borrow_mut().insert(self.missing(key).path);
-        cursor.filter(|cursor| !cursor.node.is_null())
-    }
-
-    /// Reports the keys that nobody asked for.
-    pub fn close(self) {
-        let asked = self.asked.into_inner();
-        let Content::Map(entries) = &self.cursor.node.content else {
-            return;
-        };
-        for entry in entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
-            let mut problem = unknown_key(&entry.key, &asked);
-            problem.place = entry.place.clone().or_else(|| self.cursor.node.place.clone());
-            problem.path = self.cursor.child(&entry.key, &entry.node).path;
-            self.cursor.report.add(problem);
-        }
-    }
-
-    /// A cursor at a field, or at the map under the field's path when it is not there, to report on it once more.
-    pub fn at(&self, key: &str) -> Cursor<'a> {
-        match self.cursor.node.get(key) {
-            Some(node) => self.cursor.child(key, node),
-            None => self.missing(key),
-        }
-    }
-
-    /// A cursor at the map under the path of a field that is not there.
-    pub fn missing(&self, key: &str) -> Cursor<'a> {
-        self.cursor.child(key, self.cursor.node)
-    }
-}
-
-fn unknown_key(key: &str, known: &[&str]) -> Problem {
-    let remedy = match closest(key, known.iter().copied()) {
-        Some(word) => format!("did you mean {word}?"),
-        None => format!("known here: {}", known.join(", ")),
-    };
-    Problem {
-        place: None,
-        path: String::new(),
-        found: None,
-        message: "is not a known key".to_owned(),
-        remedy: Some(remedy),
-    }
-}
-
-/// The word a person most likely meant, if any is near.
-pub fn closest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    // Transposed, dropped or wrong letters in a short word score at least this much.
-    const LIKENESS_MIN: f64 = 0.85;
-    let text = text.to_lowercase().replace(['-', ' '], "_");
-    words
-        .map(|word| (strsim::jaro_winkler(&text, word), word))
-        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .map(|(_, word)| word)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Problems;
     use super::*;
     use serde_json::{Value, json};
 
@@ -516,6 +396,12 @@ mod tests {
     }
 
     #[test]
+    fn a_value_in_place_of_a_map_may_be_a_secret() {
+        let shown = read(json!("sk-live-1"), limits).unwrap_err().to_string();
+        assert!(shown.contains("found text") && !shown.contains("sk-live-1"), "{shown}");
+    }
+
+    #[test]
     fn untyped_text_takes_the_type_that_is_expected() {
         let report = Report::default();
         let at = |text: &str| Node { content: Content::Untyped(text.to_owned()), place: None };
@@ -523,25 +409,5 @@ mod tests {
         assert_eq!(Cursor::new(&at("true"), "", &report).boolean(), Some(true));
         assert_eq!(Cursor::new(&at("12"), "", &report).text().as_deref(), Some("12"));
         assert!(report.is_clean());
-    }
-
-    #[track_caller]
-    fn guess(text: &str, expected: Option<&str>) {
-        assert_eq!(
-            closest(text, ["time_zone", "windows", "starts_on", "ends_on", "cron"].into_iter()),
-            expected,
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn near_words_are_suggested_and_far_ones_are_not() {
-        guess("timezone", Some("time_zone"));
-        guess("time-zone", Some("time_zone"));
-        guess("start_on", Some("starts_on"));
-        guess("window", Some("windows"));
-        guess("Cron", Some("cron"));
-        guess("zebra", None);
-        guess("", None);
     }
 }
