@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use jiff::civil::Date;
 use serde_json::{Map, Value};
 
-use super::calendar::{DaySet, DialingRuns, Schedule, ScheduleZone, TimeOfDayRange, WeeklyWindows};
+use super::calendar::{DaySet, DialingRuns, LEGAL_BOUND, Schedule, ScheduleZone, TimeOfDayRange, WeeklyWindows};
 use super::campaign::{AssistantChoice, Day, Definition, GoalRule, Pacing, Pick, RetryPolicy, RetryRule, VariableTest};
 use super::document::{Content, Cursor, Fields, Node, Place, Problems, Report, closest};
 use super::id::{AccountName, AssistantId};
@@ -182,6 +182,15 @@ fn read_schedule(cursor: &Cursor<'_>) -> Option<Schedule> {
             read_windows(&cursor)
         });
     let runs = read_runs(&fields);
+    // In a fixed zone such windows may still fall into a lead's legal hours; in the lead's own zone they never do.
+    if let (Some(ScheduleZone::Lead { .. }), Some(windows)) = (&zone, &windows)
+        && !windows.meets(LEGAL_BOUND)
+    {
+        fields.at("windows").problem::<()>(
+            "nobody could ever be called: no window meets the hours from 09:00 to 20:00 that always apply",
+            "widen or move the windows",
+        );
+    }
     fields.close();
     Some(Schedule { starts_on: starts_on?, ends_on: ends_on?, zone: zone?, windows: windows?, runs: runs? })
 }
@@ -458,6 +467,16 @@ mod tests {
         );
         assert!(definition.retry.goal.is_some_and(|goal| goal.retry.is_none()), "a goal alone asks for no retry");
         assert_eq!(Value::Object(definition.variables), value["variables"]);
+    }
+
+    #[test]
+    fn windows_in_which_nobody_may_be_called_are_refused() {
+        let mut value = smallest();
+        value["schedule"]["windows"] = json!({"mon-fri": ["06:00-09:00", "20:00-23:00"]});
+        let problems = parse_stored_definition("spring", &value).unwrap_err().to_string();
+        assert!(problems.contains("nobody could ever be called"), "{problems}");
+        value["schedule"]["time_zone"] = json!("America/New_York");
+        accepted(&value);
     }
 
     #[test]
