@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::calendar::Schedule;
 use super::id::{AccountName, AssistantId, CampaignId};
 use super::outcome::{Outcome, words};
+use super::zone::Zone;
 
 words!(
     /// Where a campaign is in its life.
@@ -85,8 +86,10 @@ pub struct AssistantChoice {
 
 words!(
     /// How one assistant is picked among several.
+    #[derive(Default)]
     Pick {
         /// Each in turn.
+        #[default]
         RoundRobin = "round_robin",
         /// The one with the fewest open attempts.
         LeastBusy = "least_busy",
@@ -94,12 +97,6 @@ words!(
         Sticky = "sticky",
     }
 );
-
-impl Default for Pick {
-    fn default() -> Self {
-        Self::RoundRobin
-    }
-}
 
 /// Limits on starts and lines; what is absent is not limited here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +120,7 @@ pub enum Day {
     #[default]
     Rolling,
     /// A date in this zone.
-    Civil(jiff::tz::TimeZone),
+    Civil(Zone),
 }
 
 /// What follows each outcome.

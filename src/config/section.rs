@@ -1,0 +1,214 @@
+//! The sections of a configuration besides the accounts, and what holds between sections.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::account::{self, AccountConfig, read_base_url};
+use super::secret::{self, beside};
+use super::{
+    ClockConfig, Config, DaemonConfig, DatabaseConfig, DatabaseLocation, HttpConfig, LogConfig, LogFormat, LogLevel,
+    PersonConfig, RetentionConfig,
+};
+use crate::domain::definition::read_day;
+use crate::domain::document::{Cursor, Fields, show_duration};
+
+/// Reads the merged layers. `state_dir` is where state goes when nothing else is said.
+pub(super) fn read(cursor: &Cursor<'_>, state_dir: Option<&Path>) -> Option<Config> {
+    let fields = cursor.fields()?;
+    let database = fields.required("database", |cursor| read_database(&cursor, state_dir));
+    let http = fields.required("http", |cursor| read_http(&cursor));
+    // What was written counts, even if it is wrong: one mistake must not show up as two.
+    let with_webhooks =
+        cursor.node().get("http").and_then(|http| http.get("public_url")).is_some_and(|url| !url.is_null());
+    let accounts = match fields.cursor("accounts") {
+        Some(cursor) => account::read_all(&cursor, with_webhooks),
+        None => cursor.renamed("accounts").problem("names no account", "add one: config/example.yaml shows how"),
+    };
+    let person = fields.required("person", |cursor| read_person(&cursor));
+    let log = fields.required("log", |cursor| read_log(&cursor));
+    let daemon = fields.required("daemon", |cursor| read_daemon(&cursor));
+    let retention = fields.required("retention", |cursor| read_retention(&cursor));
+    let clock = fields.optional("clock", |cursor| {
+        let clock = read_clock(&cursor)?;
+        if let Some(accounts) = &accounts {
+            check_clock(&cursor, accounts.iter().map(|(name, account)| (name.as_str(), account)))?;
+        }
+        Some(clock)
+    });
+    fields.close();
+    Some(Config {
+        database: database?,
+        accounts: accounts?,
+        person: person?,
+        http: http?,
+        log: log?,
+        daemon: daemon?,
+        retention: retention?,
+        clock,
+    })
+}
+
+fn read_database(cursor: &Cursor<'_>, state_dir: Option<&Path>) -> Option<DatabaseConfig> {
+    let fields = cursor.fields()?;
+    let data_dir = fields.optional("data_dir", |cursor| Some(beside(&cursor, &cursor.name(4096)?)));
+    let location = read_location(&fields, data_dir, state_dir);
+    let dial_connections = fields.required("dial_connections", |cursor| cursor.integer(1..=100));
+    let connections = fields.required("connections", |cursor| cursor.integer(1..=500));
+    fields.close();
+    Some(DatabaseConfig { location: location?, dial_connections: dial_connections?, connections: connections? })
+}
+
+fn read_location(fields: &Fields<'_>, data_dir: Option<PathBuf>, state_dir: Option<&Path>) -> Option<DatabaseLocation> {
+    if fields.cursor("url").is_none() && fields.cursor("url_file").is_none() {
+        return fields.missing("url").problem(
+            "is missing",
+            "write `database: { url: embedded }` for a private server, or postgres://user:password@host/database,\n\
+             or name a file that holds the URL with url_file",
+        );
+    }
+    let secret = secret::required(fields, "url", "url_file")?;
+    if secret.expose() == "embedded" {
+        return match data_dir.or_else(|| state_dir.map(|folder| folder.join("postgres"))) {
+            Some(data_dir) => Some(DatabaseLocation::Embedded { data_dir }),
+            None => {
+                secret.cursor.problem("data_dir is missing", "there is no home folder to take as default: set data_dir")
+            }
+        };
+    }
+    if let Some(cursor) = fields.cursor("data_dir") {
+        return cursor.problem("is only for `url: embedded`", "remove data_dir, or set url to embedded");
+    }
+    if !secret.expose().starts_with("postgres://") && !secret.expose().starts_with("postgresql://") {
+        return secret.cursor.problem(
+            "is not the URL of a Postgres database",
+            "write postgres://user:password@host:5432/database, or the word embedded for a private server",
+        );
+    }
+    Some(DatabaseLocation::Url(secret.value))
+}
+
+fn read_http(cursor: &Cursor<'_>) -> Option<HttpConfig> {
+    let fields = cursor.fields()?;
+    let listen = fields.required("listen", |cursor| match cursor.text()?.parse::<SocketAddr>() {
+        Ok(address) => Some(address),
+        Err(_) => cursor.wrong("is not an address with a port", "for example 127.0.0.1:8080, or 0.0.0.0:8080 for all"),
+    });
+    let public_url = fields.optional("public_url", |cursor| read_base_url(&cursor)).map(|(url, _)| url);
+    let body_max = fields.required("body_max", |cursor| read_bytes(&cursor));
+    fields.close();
+    Some(HttpConfig { listen: listen?, public_url, body_max: body_max? })
+}
+
+/// A number of bytes: `512KiB`, `2MiB`.
+fn read_bytes(cursor: &Cursor<'_>) -> Option<usize> {
+    const REMEDY: &str = "write a number with KiB or MiB, for example 2MiB; 16KiB to 64MiB";
+    let text = cursor.name(20)?;
+    let size = [("KiB", 1_usize << 10), ("MiB", 1 << 20)]
+        .into_iter()
+        .find_map(|(unit, bytes)| text.strip_suffix(unit)?.trim_end().parse::<usize>().ok()?.checked_mul(bytes));
+    match size {
+        Some(size) if (16 << 10..=64 << 20).contains(&size) => Some(size),
+        Some(_) => cursor.wrong("is out of bounds", REMEDY),
+        None => cursor.wrong("is not a size", REMEDY),
+    }
+}
+
+fn read_person(cursor: &Cursor<'_>) -> Option<PersonConfig> {
+    let fields = cursor.fields()?;
+    let calls_per_day = fields.optional("calls_per_day", |cursor| cursor.limit("null lifts the limit"));
+    let day = fields.required("day", |cursor| read_day(&cursor));
+    let min_gap_between_campaigns = fields.required("min_gap_between_campaigns", |cursor| {
+        cursor.duration(SignedDuration::ZERO..=SignedDuration::from_hours(24 * 365))
+    });
+    fields.close();
+    Some(PersonConfig { calls_per_day, day: day?, min_gap_between_campaigns: min_gap_between_campaigns? })
+}
+
+fn read_log(cursor: &Cursor<'_>) -> Option<LogConfig> {
+    let fields = cursor.fields()?;
+    let formats: Vec<_> = LogFormat::ALL.iter().map(|word| word.as_str()).collect();
+    let levels: Vec<_> = LogLevel::ALL.iter().map(|word| word.as_str()).collect();
+    let format = fields.required("format", |cursor| cursor.word(&formats));
+    let level = fields.required("level", |cursor| cursor.word(&levels));
+    fields.close();
+    Some(LogConfig { format: format?, level: level? })
+}
+
+fn read_daemon(cursor: &Cursor<'_>) -> Option<DaemonConfig> {
+    let fields = cursor.fields()?;
+    let time = |key, min, max| {
+        let bounds = SignedDuration::from_secs(min)..=SignedDuration::from_secs(max);
+        fields.required(key, |cursor| cursor.duration(bounds))
+    };
+    let lease_ttl = time("lease_ttl", 3, 300);
+    let drain_max = time("drain_max", 1, 3_600);
+    let zombie_horizon = time("zombie_horizon", 60, 86_400);
+    let request_timeout = time("request_timeout", 1, 300);
+    let connect_timeout = time("connect_timeout", 1, 60);
+    let above = |key: &str, value: Option<SignedDuration>, other: &str, bound: Option<SignedDuration>, why: &str| {
+        let (Some(value), Some(bound)) = (value, bound) else { return Some(()) };
+        if value > bound {
+            return Some(());
+        }
+        fields.at(key).wrong(format_args!("must be longer than {other} ({})", show_duration(bound)), why)
+    };
+    let relations = [
+        above("drain_max", drain_max, "request_timeout", request_timeout, "else a stop leaves calls in doubt"),
+        above(
+            "zombie_horizon",
+            zombie_horizon,
+            "request_timeout",
+            request_timeout,
+            "a vanished sender may still be waiting",
+        ),
+        above(
+            "request_timeout",
+            request_timeout,
+            "connect_timeout",
+            connect_timeout,
+            "connecting is part of the request",
+        ),
+    ];
+    fields.close();
+    relations.into_iter().collect::<Option<Vec<()>>>()?;
+    Some(DaemonConfig {
+        lease_ttl: lease_ttl?,
+        drain_max: drain_max?,
+        zombie_horizon: zombie_horizon?,
+        request_timeout: request_timeout?,
+        connect_timeout: connect_timeout?,
+    })
+}
+
+fn read_retention(cursor: &Cursor<'_>) -> Option<RetentionConfig> {
+    let fields = cursor.fields()?;
+    // An event that matches no call waits 48 hours for it.
+    let inbox_days = fields.required("inbox_days", |cursor| cursor.integer(3..=3_650));
+    let call_result_days = fields.required("call_result_days", |cursor| cursor.integer(1..=3_650));
+    fields.close();
+    Some(RetentionConfig { inbox_days: inbox_days?, call_result_days: call_result_days? })
+}
+
+fn read_clock(cursor: &Cursor<'_>) -> Option<ClockConfig> {
+    let fields = cursor.fields()?;
+    let civil_origin = fields.required_like("civil_origin", "civil_origin: \"2026-03-02T08:55:00Z\"", |cursor| {
+        cursor.parsed::<Timestamp>("write an instant with its offset, for example 2026-03-02T08:55:00Z")
+    });
+    let factor = fields.required_like("factor", "factor: 60", |cursor| cursor.integer(1..=100_000));
+    fields.close();
+    Some(ClockConfig { civil_origin: civil_origin?, factor: factor? })
+}
+
+/// A scaled clock with a real provider would ring real people at wrong times.
+fn check_clock<'c>(cursor: &Cursor<'_>, accounts: impl Iterator<Item = (&'c str, &'c AccountConfig)>) -> Option<()> {
+    let outside: Vec<&str> = accounts.filter(|(_, account)| !account.loopback).map(|(name, _)| name).collect();
+    if outside.is_empty() {
+        return Some(());
+    }
+    cursor.problem(
+        format_args!("is for rehearsals, but these accounts would ring real phones: {}", outside.join(", ")),
+        "remove the section clock, or point every base_url to this machine",
+    )
+}
