@@ -1,8 +1,9 @@
 //! What can go wrong between a client and the provider, and how often.
 //!
 //! Each probability is a number from 0 to 1. The faults of placing a call exclude each other, so their sum may not
-//! exceed 1; the same holds for the faults of reading and for the faults of a webhook. Which request is hit depends on
-//! the seed and on what it asks for (the phone and how often it was asked for), not on when it arrives.
+//! exceed 1; the same holds for the faults of reading and for the faults of a webhook. Which request to place a call is
+//! hit depends on the seed, the phone and how often that phone was asked for, not on when it arrives; which webhook, on
+//! the seed, the phone and how often it was rung before; which read, on the seed and how many reads came before.
 
 use std::str::FromStr;
 

@@ -7,8 +7,8 @@
 //!
 //! It does not enforce a dialer's promises: it lets itself be asked to ring a phone twice, and writes it down.
 //!
-//! Reading order: [`call`] decides a call's life, [`world`] keeps the calls, [`api`] answers, [`wire`] writes JSON,
-//! [`fault`] names what goes wrong, [`webhook`] sends results, [`control`] and [`log`] are for the observer.
+//! Reading order: `call` decides a call's life, `world` keeps the calls, `api` answers, `wire` writes JSON, `fault`
+//! names what goes wrong, `webhook` sends results, `control` and `log` are for the observer.
 
 mod api;
 mod call;
