@@ -1,5 +1,6 @@
 //! The outside world: Postgres, providers, HTTP, clocks.
 
+pub mod clock;
 pub mod embedded;
 pub mod memory;
 pub mod simulator;
