@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod embedded;
 pub mod memory;
+pub mod provider;
 pub mod simulator;

@@ -1,0 +1,66 @@
+//! The providers: a closed family, one file or folder each.
+
+pub mod autocalls;
+pub mod brand;
+mod gate;
+mod http;
+mod listing;
+mod reply;
+mod report;
+mod wire;
+
+use bytes::Bytes;
+
+use crate::domain::assistant::Assistant;
+use crate::domain::id::ProviderCallId;
+use crate::domain::report::{CallReport, Source, Undecodable};
+use crate::port::permit::DialPermit;
+use crate::port::provider::{AccountStanding, CallPage, CallQuery, PlaceReply, Provider, ReadError};
+
+pub use autocalls::{Autocalls, AutocallsOptions};
+pub use http::ClientError;
+
+/// Any provider there is.
+#[derive(Debug)]
+pub enum AnyProvider {
+    /// The Autocalls family: Famulor, Sondos AI and the other brands.
+    Autocalls(Autocalls),
+}
+
+impl Provider for AnyProvider {
+    async fn place(&self, permit: DialPermit) -> PlaceReply {
+        match self {
+            Self::Autocalls(provider) => provider.place(permit).await,
+        }
+    }
+
+    async fn read_call(&self, id: &ProviderCallId) -> Result<Bytes, ReadError> {
+        match self {
+            Self::Autocalls(provider) => provider.read_call(id).await,
+        }
+    }
+
+    async fn list_calls(&self, query: &CallQuery) -> Result<CallPage, ReadError> {
+        match self {
+            Self::Autocalls(provider) => provider.list_calls(query).await,
+        }
+    }
+
+    async fn assistants(&self) -> Result<Vec<Assistant>, ReadError> {
+        match self {
+            Self::Autocalls(provider) => provider.assistants().await,
+        }
+    }
+
+    async fn health(&self) -> Result<AccountStanding, ReadError> {
+        match self {
+            Self::Autocalls(provider) => provider.health().await,
+        }
+    }
+
+    fn decode(&self, source: Source, body: &[u8]) -> Result<CallReport, Undecodable> {
+        match self {
+            Self::Autocalls(provider) => provider.decode(source, body),
+        }
+    }
+}
