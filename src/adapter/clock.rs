@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::port::clock::Clock;
+
 /// Civil time, running `factor` times as fast as real time.
 ///
 /// The identity follows the system clock, corrections included: a daemon that runs for weeks must not judge calling
@@ -159,6 +161,28 @@ impl FromStr for ScaledClock {
             |text: &str| text.parse::<Timestamp>().map_err(|_| InvalidClock::Origin { origin: text.to_owned() });
         let factor_number = factor.parse().map_err(|_| InvalidClock::Factor { factor: factor.to_owned() })?;
         Self::new(origin(civil)?, origin(real)?, factor_number)
+    }
+}
+
+impl Clock for ScaledClock {
+    fn now(&self) -> Timestamp {
+        Self::now(self)
+    }
+
+    fn monotonic(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now()
+    }
+
+    fn real_to_civil(&self, span: Duration) -> SignedDuration {
+        Self::real_to_civil(self, span)
+    }
+
+    fn civil_to_real(&self, span: SignedDuration) -> Duration {
+        Self::civil_to_real(self, span)
+    }
+
+    async fn sleep(&self, span: Duration) {
+        tokio::time::sleep(span).await;
     }
 }
 
