@@ -1,5 +1,6 @@
 //! The command line: one file per command, `wire` is where everything meets.
 
+pub mod database;
 pub mod demo;
 pub mod output;
 pub mod run;

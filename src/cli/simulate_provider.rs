@@ -76,7 +76,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         options.clock = clock;
     }
     if let Some(url) = args.webhook {
-        options = options.with_webhook(url);
+        options = options.with_webhook(&url);
     }
     let simulator = Simulator::start(options).await.map_err(Failure::world)?;
     println!("Simulating a provider at {} until interrupted", simulator.base_url);

@@ -1,0 +1,118 @@
+//! Finding the database, and the schema in it.
+
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgPool;
+use tracing::info;
+
+use crate::adapter::clock::ScaledClock;
+use crate::adapter::embedded::{EmbeddedError, EmbeddedPostgres, Options};
+use crate::adapter::postgres::connect::{PoolPurpose, connect, migrate, pending_or_unknown};
+use crate::config::{Config, DatabaseLocation};
+
+use super::Failure;
+
+/// An open database, with the private server behind it if there is one.
+pub struct Database {
+    /// Connections.
+    pub pool: PgPool,
+    /// The private server that this process started, to be stopped last.
+    pub server: Option<EmbeddedPostgres>,
+}
+
+/// What to do about migrations that are not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrations {
+    /// Apply them.
+    Apply,
+    /// Refuse to go on, and say what to type.
+    Require,
+}
+
+impl Database {
+    /// Connects, starting the private server if the configuration asks for one. The schema of a private server is always
+    /// brought up to date: nobody else uses it.
+    pub async fn open(config: &Config, migrations: Migrations) -> Result<Self, Failure> {
+        let (url, server) = match &config.database.location {
+            DatabaseLocation::Url(url) => (url.clone(), None),
+            DatabaseLocation::Embedded { data_dir } => start_private(data_dir).await?,
+        };
+        let purpose = PoolPurpose { name: "outdial", connections_max: config.database.connections + config.database.dial_connections };
+        let pool = connect(&url, purpose).await.map_err(|error| {
+            let remedy = error.remedy();
+            Failure::world(anyhow!("{error}; {remedy}"))
+        })?;
+        let apply = migrations == Migrations::Apply || server.is_some();
+        let database = Self { pool, server };
+        database.check_schema(apply).await?;
+        Ok(database)
+    }
+
+    async fn check_schema(&self, apply: bool) -> Result<(), Failure> {
+        let problems = pending_or_unknown(&self.pool).await.context("read the applied migrations")?;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let unknown = problems.iter().any(|problem| !problem.is_pending());
+        if apply && !unknown {
+            migrate(&self.pool).await.context("apply migrations")?;
+            info!("Applied {} migrations", problems.len());
+            return Ok(());
+        }
+        let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        let remedy = if unknown {
+            "this outdial is older than the database: use the newer one"
+        } else {
+            "run `outdial migrate`, or start with `--migrate`"
+        };
+        Err(Failure::user(anyhow!("the database's schema does not fit: {}; {remedy}", list.join("; "))))
+    }
+
+    /// Closes the connections and stops the private server.
+    pub async fn close(self) -> Result<(), Failure> {
+        self.pool.close().await;
+        if let Some(server) = self.server {
+            server.stop().await.context("stop the private database server")?;
+        }
+        Ok(())
+    }
+}
+
+async fn start_private(data_dir: &Path) -> Result<(SecretString, Option<EmbeddedPostgres>), Failure> {
+    match EmbeddedPostgres::start(data_dir, &Options::default()).await {
+        Ok(server) => {
+            info!("Private database server {} runs in {}", server.version(), data_dir.display());
+            Ok((SecretString::from(server.url().to_owned()), Some(server)))
+        }
+        // A daemon has it running: commands work beside it.
+        Err(EmbeddedError::InUse { url: Some(url), .. }) => Ok((SecretString::from(url), None)),
+        Err(error) => Err(Failure::world(error)),
+    }
+}
+
+/// The civil clock of this database: the system's, or the scaled one that the configuration asks for. Its origin is
+/// stored with the first start, so that a restart does not rewind it.
+pub async fn civil_clock(config: &Config, pool: &PgPool) -> Result<ScaledClock, Failure> {
+    let Some(wanted) = config.clock else {
+        return Ok(ScaledClock::identity());
+    };
+    let fresh = ScaledClock::starting_at(wanted.civil_origin, wanted.factor).map_err(Failure::user)?;
+    let stored = crate::adapter::postgres::clock::keep(pool, &fresh).await.context("keep the civil clock")?;
+    stored.parse().context("read the stored civil clock").map_err(Failure::world)
+}
+
+/// The database's URL, for messages: without its secrets.
+pub fn describe(location: &DatabaseLocation) -> String {
+    match location {
+        DatabaseLocation::Embedded { data_dir } => format!("a private server in {}", data_dir.display()),
+        DatabaseLocation::Url(url) => {
+            let text = url.expose_secret();
+            reqwest::Url::parse(text).map_or_else(
+                |_| "a database".to_owned(),
+                |url| format!("{}{}", url.host_str().unwrap_or("a socket"), url.path()),
+            )
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! `outdial run`: the daemon.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::adapter::clock::ScaledClock;
+use crate::adapter::http::{self, ReceiverOptions};
+use crate::adapter::postgres::PostgresStore;
+use crate::config::Config;
+use crate::domain::zone::tzdb_version;
+
+use super::database::{Database, Migrations, civil_clock};
+use super::wire::{self, Drained, Driver, Engine};
+use super::{Failure, Outcome};
+
+/// A pass that has not ended well for so long makes `/livez` fail.
+const STALE_AFTER: Duration = Duration::from_secs(60);
+
+/// Run the daemon until SIGTERM or Ctrl-C. The first one drains: no new dials, running requests finish, results are
+/// recorded. The second ends it at once.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Apply pending migrations first.
+    #[arg(long)]
+    migrate: bool,
+}
+
+pub(super) async fn run(args: Args, config: Config) -> Outcome {
+    crate::telemetry::start(Some(&config.log));
+    let migrations = if args.migrate { Migrations::Apply } else { Migrations::Require };
+    let database = Database::open(&config, migrations).await?;
+    let clock = civil_clock(&config, &database.pool).await?;
+    let daemon = Daemon::start(&config, &database, clock).await?;
+    interrupted().await;
+    let hard = tokio::spawn(async {
+        interrupted().await;
+        warn!("Stopped at once; what was unanswered is in doubt until the next start");
+        std::process::exit(1);
+    });
+    let drained = daemon.stop().await;
+    hard.abort();
+    database.close().await?;
+    Ok(match drained {
+        Drained::Fully => {
+            info!("Stopped");
+            ExitCode::SUCCESS
+        }
+        Drained::Partly { unanswered } => {
+            warn!(unanswered, "Stopped with {unanswered} calls unanswered; they are in doubt until the next start");
+            ExitCode::from(1)
+        }
+    })
+}
+
+/// A running daemon.
+pub(super) struct Daemon {
+    /// The passes' shared state.
+    pub engine: Arc<Engine>,
+    /// Where webhooks arrive.
+    pub address: std::net::SocketAddr,
+    driver: Driver,
+    receiver: JoinHandle<std::io::Result<()>>,
+    stop_receiver: CancellationToken,
+}
+
+impl Daemon {
+    /// Starts the passes and the receiver.
+    pub(super) async fn start(config: &Config, database: &Database, clock: ScaledClock) -> Result<Self, Failure> {
+        let listener = http::bind(config.http.listen).await.map_err(Failure::world)?;
+        let address = listener.local_addr().context("read the address of http.listen")?;
+        let store = Arc::new(PostgresStore::open(database.pool.clone()).await.context("open the store")?);
+        info!(version = env!("CARGO_PKG_VERSION"), tzdb = tzdb_version(), "outdial {} starts, time zone data {}", env!("CARGO_PKG_VERSION"), tzdb_version());
+        info!("Until rule packs are built, nobody is called outside 09:00-20:00 of their own time");
+        if !clock.is_identity() {
+            warn!("The civil clock is scaled: {clock}");
+        }
+        tell_forgotten_accounts(config, database).await?;
+        let engine = wire::engine(config, Arc::clone(&store), clock)?;
+        let driver = Driver::start(&engine);
+        let stop_receiver = CancellationToken::new();
+        let options = receiver_options(config, &engine, &driver);
+        let receiver = tokio::spawn(http::serve(listener, store, clock, options, stop_receiver.clone()));
+        Ok(Self { engine, address, driver, receiver, stop_receiver })
+    }
+
+    /// Drains and stops. Webhooks are received until the very end.
+    pub(super) async fn stop(self) -> Drained {
+        let drained = self.driver.drain(&self.engine).await;
+        self.stop_receiver.cancel();
+        match tokio::time::timeout(Duration::from_secs(5), self.receiver).await {
+            Ok(Ok(Ok(()))) | Err(_) => {}
+            Ok(Ok(Err(problem))) => error!("The receiver failed: {problem}"),
+            Ok(Err(problem)) => error!("The receiver failed: {problem}"),
+        }
+        drained
+    }
+}
+
+fn receiver_options(config: &Config, engine: &Arc<Engine>, driver: &Driver) -> ReceiverOptions {
+    let tokens: BTreeMap<_, _> = config
+        .accounts
+        .iter()
+        .filter_map(|(name, account)| Some((name.clone(), account.webhook_token.clone()?)))
+        .collect();
+    let wake = Arc::clone(engine);
+    let ready = Arc::clone(engine);
+    let freshness = driver.freshness.clone();
+    let told = AtomicBool::new(false);
+    ReceiverOptions {
+        tokens,
+        body_max: config.http.body_max,
+        stored: Box::new(move |account| {
+            if let Some(account) = wake.accounts.get(account) {
+                account.wake_collect();
+            }
+        }),
+        ready: Box::new(move || ready.view_is_fresh(&ready.view())),
+        live: Box::new(move || {
+            let stale = freshness.stalest().filter(|(_, at)| at.elapsed() > STALE_AFTER);
+            if let Some((pass, _)) = &stale
+                && !told.swap(true, Ordering::Relaxed)
+            {
+                error!(pass, "Pass {pass} has not ended well for a minute");
+            }
+            if stale.is_none() {
+                told.store(false, Ordering::Relaxed);
+            }
+            stale.is_none()
+        }),
+    }
+}
+
+/// An account that left the configuration with attempts open: nobody reads how they end.
+async fn tell_forgotten_accounts(config: &Config, database: &Database) -> Result<(), Failure> {
+    let open = crate::adapter::postgres::views::open_by_account(&database.pool).await.context("count open attempts")?;
+    for (account, count) in open {
+        if !config.accounts.contains_key(&account) {
+            error!(provider.account = %account, open = count, "Account {account} has {count} open attempts and is not in the configuration: bring it back until they have ended");
+        }
+    }
+    Ok(())
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub(super) async fn interrupted() {
+    let (mut term, mut int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(term), Ok(int)) => (term, int),
+        (Err(problem), _) | (_, Err(problem)) => {
+            error!("Signals cannot be received: {problem}");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

@@ -1,0 +1,116 @@
+//! Where the configuration, the adapters and the engine meet; the only file that knows both of the latter.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::SignedDuration;
+use uuid::Uuid;
+
+use crate::adapter::clock::ScaledClock;
+use crate::adapter::postgres::PostgresStore;
+use crate::adapter::provider::brand;
+use crate::adapter::provider::{AnyProvider, Autocalls, AutocallsOptions};
+use crate::config::{AccountConfig, AccountLimits, Config, ProviderKind};
+use crate::domain::campaign::Pacing;
+use crate::domain::id::{AccountName, Installation, OwnerId};
+use crate::domain::person::PersonLimits;
+use crate::engine::settings::{AccountSettings, Periods, Settings};
+use crate::port::store::{RetentionPolicy, Store};
+
+pub use crate::engine::driver::{Drained, Driver};
+pub use crate::engine::view::View;
+
+use super::Failure;
+
+/// The engine as the daemon runs it.
+pub type Engine = crate::engine::Engine<Arc<PostgresStore>, AnyProvider, ScaledClock>;
+
+/// Builds the engine of a configuration.
+pub fn engine(config: &Config, store: Arc<PostgresStore>, clock: ScaledClock) -> Result<Arc<Engine>, Failure> {
+    let installation = store.installation();
+    let mut accounts = Vec::new();
+    for (name, account) in &config.accounts {
+        accounts.push((account_settings(name, account), provider(config, name, account, installation)?));
+    }
+    Ok(Engine::new(store, clock, settings(config), accounts))
+}
+
+/// The provider client of an account.
+pub fn provider(
+    config: &Config,
+    name: &AccountName,
+    account: &AccountConfig,
+    installation: Installation,
+) -> Result<AnyProvider, Failure> {
+    let options = AutocallsOptions {
+        account: name.clone(),
+        brand: match account.provider {
+            ProviderKind::Famulor => &brand::FAMULOR,
+            ProviderKind::Sondos => &brand::SONDOS,
+            ProviderKind::Autocalls => &brand::AUTOCALLS,
+        },
+        base_url: Some(account.base_url.clone()),
+        api_key: account.api_key.clone(),
+        correlation_variable: account.correlation_variable.clone(),
+        installation,
+        request_timeout: real(config.daemon.request_timeout),
+        connect_timeout: real(config.daemon.connect_timeout),
+    };
+    let client = Autocalls::new(options).with_context(|| format!("set up account {name}")).map_err(Failure::user)?;
+    Ok(AnyProvider::Autocalls(client))
+}
+
+/// How often a person may be called.
+pub fn person_limits(config: &Config) -> PersonLimits {
+    PersonLimits {
+        calls_per_day: config.person.calls_per_day.map(NonZeroU32::get),
+        day: config.person.day.clone(),
+        min_gap_between_campaigns: config.person.min_gap_between_campaigns,
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let daemon = &config.daemon;
+    Settings {
+        owner: OwnerId(Uuid::new_v4()),
+        lease_ttl: real(daemon.lease_ttl),
+        zombie_horizon: real(daemon.zombie_horizon),
+        request_timeout: real(daemon.request_timeout),
+        drain_max: real(daemon.drain_max),
+        person: person_limits(config),
+        retention: RetentionPolicy {
+            inbox_days: config.retention.inbox_days,
+            payload_days: config.retention.call_result_days,
+        },
+        periods: Periods::default(),
+    }
+}
+
+fn account_settings(name: &AccountName, account: &AccountConfig) -> AccountSettings {
+    AccountSettings {
+        name: name.clone(),
+        limits: pacing(&account.limits),
+        requests_per_minute: Some(account.limits.requests_per_minute.get()),
+        list_lag_max: account.list_lag_max,
+        ring_max: account.ring_max,
+        call_max: account.call_max,
+        settle_after: account.settle_after,
+        roster_period: real(account.roster_period),
+    }
+}
+
+fn pacing(limits: &AccountLimits) -> Pacing {
+    Pacing {
+        calls_per_second: Some(limits.calls_per_second),
+        calls_per_minute: Some(limits.calls_per_minute),
+        concurrent_calls: Some(limits.concurrent_calls),
+        calls_per_day: Some(limits.calls_per_day),
+        day: limits.day.clone(),
+    }
+}
+
+fn real(span: SignedDuration) -> Duration {
+    Duration::try_from(span).unwrap_or(Duration::ZERO)
+}
