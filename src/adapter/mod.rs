@@ -1,4 +1,5 @@
 //! The outside world: Postgres, providers, HTTP, clocks.
 
 pub mod embedded;
+pub mod postgres;
 pub mod simulator;
