@@ -24,8 +24,8 @@ pub(super) async fn renew_leases(
     let rows = query!(
         r#"
         insert into account_lease as held (account, owner, epoch, expires_at)
-        select distinct account, $2::uuid, 1, clock_timestamp() + $3::double precision * interval '1 second'
-        from unnest($1::text[]) as account
+        select account, $2::uuid, 1, clock_timestamp() + $3::double precision * interval '1 second'
+        from (select distinct account from unnest($1::text[]) as account) as wanted
         order by account
         on conflict (account) do update
         -- An owner that was merely late keeps its term: nobody else can have dialed in between.

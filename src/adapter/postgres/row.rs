@@ -3,9 +3,10 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use serde_json::{Map, Value};
 use sqlx::types::Uuid;
 
-use crate::domain::id::AttemptId;
+use crate::domain::id::{AttemptId, CallingGroupId};
 use crate::domain::phone::PhoneNumber;
 use crate::port::store::StoreError;
 
@@ -41,4 +42,49 @@ impl<K: Display> Reading<K> {
 /// An attempt id that a statement of ours returned.
 pub(super) fn attempt_id(uuid: Uuid) -> AttemptId {
     AttemptId::from_stored(uuid)
+}
+
+/// A calling group's key as its column has it.
+pub(super) fn group_column(id: CallingGroupId) -> i32 {
+    i32::try_from(id.0).expect("calling groups are numbered by an integer column")
+}
+
+/// Text that Postgres can store. It knows no NUL, and providers' texts may hold one: without this, a single result would
+/// refuse its whole batch for ever.
+pub(super) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// JSON that Postgres can store; see [`storable`].
+pub(super) fn storable_json(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(storable(text)),
+        Value::Array(items) => Value::Array(items.iter().map(storable_json).collect()),
+        Value::Object(fields) => Value::Object(storable_map(fields)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// A JSON object that Postgres can store; see [`storable`].
+pub(super) fn storable_map(fields: &Map<String, Value>) -> Map<String, Value> {
+    fields.iter().map(|(name, value)| (storable(name), storable_json(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_postgres_cannot_store_is_replaced_wherever_it_hides() {
+        let value = serde_json::json!({"a\0": ["\0", {"b": "x\0y"}], "c": 1});
+        let expected = serde_json::json!({"a\u{fffd}": ["\u{fffd}", {"b": "x\u{fffd}y"}], "c": 1});
+        assert_eq!(storable_json(&value), expected);
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_is_named() {
+        let row = Reading { table: "due", key: 7 };
+        let error = row.number::<u8, i16>("priority", -1).unwrap_err();
+        assert_eq!(error.to_string(), "table due, row 7: priority is -1, out of bounds");
+    }
 }
