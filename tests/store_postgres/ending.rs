@@ -49,6 +49,7 @@ fn settlement(attempt_id: AttemptId, outcome: Outcome, next: NextPlace) -> Settl
         ended_at: now() + MINUTE * 2,
         sent_at: None,
         reason: "as the provider says".into(),
+        refused: false,
         result: None,
         next,
         suppress: None,
@@ -76,6 +77,31 @@ async fn a_late_answer_takes_an_attempt_out_of_doubt_and_no_doubt_follows_an_ans
     assert_eq!((open.sent_at, open.accepted, open.reason), (Some(now()), true, None));
     assert_eq!(world.count("select count(*) from provider_call where basis = 'reply'").await, 1);
     assert_eq!(world.count("select count(*) from attempt where sent_at is not null").await, 1);
+}
+
+#[sqlx::test(migrator = "outdial::adapter::postgres::connect::MIGRATOR")]
+async fn the_same_answer_again_changes_nothing_and_a_call_of_another_attempt_stays_there(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (one, two) = (world.dialing(1).await, world.dialing(2).await);
+    world.store.record_replies(&[placed(one, "call-1")]).await.unwrap();
+    world.run("update open_attempt set poll_at = '2026-03-02T12:00:00Z' where provider_call_id = 'call-1'").await;
+    let before = world.store.open_attempts(&account()).await.unwrap();
+    assert_eq!(world.store.record_replies(&[placed(one, "call-1")]).await.unwrap(), [one]);
+    assert_eq!(world.store.open_attempts(&account()).await.unwrap(), before);
+
+    assert_eq!(world.store.record_replies(&[placed(two, "call-1")]).await.unwrap(), [two]);
+    let open = world.store.open_attempts(&account()).await.unwrap();
+    assert_eq!((open[1].state, &open[1].call_id), (OpenState::Placed, &None));
+    assert_eq!(world.count("select count(*) from provider_call").await, 1);
+}
+
+#[sqlx::test(migrator = "outdial::adapter::postgres::connect::MIGRATOR")]
+async fn a_refusal_is_remembered_with_the_attempt(pool: PgPool) {
+    let world = World::new(pool).await;
+    let id = world.dialing(1).await;
+    let end = Settlement { refused: true, ..settlement(id, Outcome::NotPlaced, due_again(now() + MINUTE, 0)) };
+    world.store.settle(&[end]).await.unwrap();
+    assert!(world.store.history(&[(CampaignId(1), LeadId(1))]).await.unwrap()[0].refused);
 }
 
 #[sqlx::test(migrator = "outdial::adapter::postgres::connect::MIGRATOR")]
@@ -148,7 +174,7 @@ async fn settling_twice_has_its_effect_once(pool: PgPool) {
         attempt_no: 2,
         tries: 1,
     };
-    let second = Settlement { inbox: vec![InboxId(3)], ..settlement(id, Outcome::Busy, disposed) };
+    let second = Settlement { inbox: vec![InboxId(3)], refused: true, ..settlement(id, Outcome::Busy, disposed) };
     // Twice in one batch, twice at once, and once more.
     let both = [first, second.clone()];
     let (a, b) = tokio::join!(world.store.settle(&both), world.store.settle(&both));
@@ -166,6 +192,7 @@ async fn settling_twice_has_its_effect_once(pool: PgPool) {
     let past = world.store.history(&[(CampaignId(1), LeadId(1)), (CampaignId(1), LeadId(2))]).await.unwrap();
     assert_eq!(past.len(), 1);
     assert_eq!((past[0].attempt_id, past[0].outcome, past[0].goal_met), (id, Outcome::Answered, Some(false)));
+    assert!(!past[0].refused);
 }
 
 #[sqlx::test(migrator = "outdial::adapter::postgres::connect::MIGRATOR")]

@@ -27,6 +27,7 @@ fn ended(id: outdial::domain::id::AttemptId, outcome: Outcome, due_at: Timestamp
         ended_at: now(),
         sent_at: None,
         reason: "test".into(),
+        refused: false,
         result: None,
         next: NextPlace::Due { due_at, attempt_no: 2, tries: u16::from(outcome.counts_as_try()) },
         suppress: None,

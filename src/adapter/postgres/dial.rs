@@ -209,10 +209,12 @@ pub(super) async fn record_replies(pool: &PgPool, replies: &[ReplyRecord]) -> Re
                 as r (attempt_id, sent_at, placed, call_id, poll_at, reason, accepted, absence_from, deadline_at)
             order by attempt_id, placed desc
         ), target as materialized (
-            select r.*
+            -- A call that is bound to another attempt stays with that.
+            select r.*, case when c.attempt_id is null or c.attempt_id = r.attempt_id then r.call_id end as own_call_id
             from reply r
             join open_attempt o using (attempt_id)
-            -- Already placed: the same answer again, or evidence that was faster; the call's id is still news.
+            left join provider_call c on c.account = o.account and c.provider_call_id = r.call_id
+            -- Placed already: the same answer again, or evidence that was faster. It brings the call's id and the time.
             where o.state = 'dialing' or (r.placed and o.state in ('placed', 'in_doubt', 'held'))
             order by o.attempt_id
             for update of o
@@ -220,11 +222,12 @@ pub(super) async fn record_replies(pool: &PgPool, replies: &[ReplyRecord]) -> Re
             update open_attempt o
             set state = case when t.placed then 'placed' else 'in_doubt' end,
                 sent_at = coalesce(o.sent_at, t.sent_at),
-                provider_call_id = coalesce(o.provider_call_id, t.call_id),
+                provider_call_id = coalesce(o.provider_call_id, t.own_call_id),
                 accepted = o.accepted or t.accepted,
-                poll_at = t.poll_at,
+                poll_at = case when o.state = 'placed' then o.poll_at else t.poll_at end,
                 deadline_at = coalesce(t.deadline_at, o.deadline_at),
-                absence_from = coalesce(t.absence_from, o.absence_from),
+                absence_from = t.absence_from,
+                absent_since = null,
                 reason = t.reason
             from target t
             where o.attempt_id = t.attempt_id

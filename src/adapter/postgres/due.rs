@@ -51,7 +51,7 @@ pub(super) async fn peek_due(
     .await
     .map_err(reading)?;
     // The index gives this order already; the joins do not promise to keep it.
-    rows.sort_by(|a, b| (a.probe_no, a.due_at.to_jiff(), a.lead_id).cmp(&(b.probe_no, b.due_at.to_jiff(), b.lead_id)));
+    rows.sort_by_key(|row| (row.probe_no, row.due_at.to_jiff(), row.lead_id));
 
     let spoke_last = last_assistants(pool, installation, &rows).await?;
     rows.into_iter()

@@ -63,8 +63,19 @@ fn meaning(error: &Error) -> Meaning {
         Error::Database(database) => of_sqlstate(database.code().as_deref().unwrap_or_default()),
         Error::ColumnDecode { index, .. } => Meaning::BadRow { column: index.clone() },
         Error::Decode(_) => Meaning::BadRow { column: "unnamed".into() },
-        // The rest are mistakes of ours, and the enum may grow: an unknown kind is one until someone says otherwise.
-        _ => Meaning::OurMistake,
+        Error::Configuration(_)
+        | Error::InvalidArgument(_)
+        | Error::RowNotFound
+        | Error::TypeNotFound { .. }
+        | Error::ColumnIndexOutOfBounds { .. }
+        | Error::ColumnNotFound(_)
+        | Error::Encode(_)
+        | Error::AnyDriverError(_)
+        | Error::Migrate(_)
+        | Error::InvalidSavePointStatement
+        | Error::BeginFailed
+        // The enum may grow: an unknown kind is a mistake of ours until someone says otherwise.
+        | _ => Meaning::OurMistake,
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) async fn settle(pool: &PgPool, settlements: &[Settlement]) -> Result<
         &results.extracted as _,
         &inbox_ids,
         &inbox_attempts,
+        &items.refused,
     )
     .fetch_all(&mut *connection)
     .await
@@ -85,10 +86,11 @@ pub(super) async fn history(
         .unzip();
     query!(
         r#"
-        select past.attempt_id as "attempt_id!", past.tries as "tries!", past.outcome as "outcome!", past.goal_met
+        select past.attempt_id as "attempt_id!", past.tries as "tries!", past.outcome as "outcome!", past.goal_met,
+            past.refused as "refused!"
         from (select distinct * from unnest($1::uuid[], $2::uuid[]) as l (first_id, last_id)) as lead
         cross join lateral (
-            select a.attempt_id, a.tries, a.outcome, a.goal_met
+            select a.attempt_id, a.tries, a.outcome, a.goal_met, a.refused
             from attempt a
             where a.attempt_id between lead.first_id and lead.last_id and a.outcome is not null
         ) as past
@@ -108,6 +110,7 @@ pub(super) async fn history(
             tries: reading.number("tries", row.tries)?,
             outcome: reading.word(&row.outcome)?,
             goal_met: row.goal_met,
+            refused: row.refused,
         })
     })
     .collect()
@@ -127,6 +130,7 @@ struct ItemColumns {
     verdicts: Vec<Option<String>>,
     next_attempt_nos: Vec<i32>,
     next_tries: Vec<i32>,
+    refused: Vec<bool>,
 }
 
 impl ItemColumns {
@@ -137,6 +141,7 @@ impl ItemColumns {
         self.sent_at.push(settlement.sent_at.map(ToSqlx::to_sqlx));
         self.reasons.push(storable(&settlement.reason));
         self.goal_met.push(settlement.result.as_ref().and_then(|result| result.goal_met));
+        self.refused.push(settlement.refused);
         self.suppress.push(settlement.suppress.as_deref().map(suppression_reason));
         let (attempt_no, tries) = match &settlement.next {
             NextPlace::Due { due_at, attempt_no, tries } => {

@@ -1,9 +1,9 @@
 with item as materialized (
     select *
     from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::boolean[], $7::text[],
-            $8::timestamptz[], $9::text[], $10::text[], $11::integer[], $12::integer[])
+            $8::timestamptz[], $9::text[], $10::text[], $11::integer[], $12::integer[], $25::boolean[])
         as i (attempt_id, outcome, ended_at, sent_at, reason, goal_met, suppress,
-            due_at, disposition, verdict, next_attempt_no, next_tries)
+            due_at, disposition, verdict, next_attempt_no, next_tries, refused)
 ), result as materialized (
     select *
     from unnest($13::uuid[], $14::text[], $15::text[], $16::text[], $17::text[], $18::integer[], $19::numeric[],
@@ -31,7 +31,7 @@ with item as materialized (
 ), closed as (
     update attempt a
     set ended_at = i.ended_at, outcome = i.outcome, reason = i.reason, goal_met = i.goal_met,
-        sent_at = coalesce(a.sent_at, i.sent_at, e.sent_at)
+        refused = i.refused, sent_at = coalesce(a.sent_at, i.sent_at, e.sent_at)
     from ended e
     join item i using (attempt_id)
     where a.attempt_id = e.attempt_id and a.outcome is null
