@@ -191,10 +191,7 @@ pub trait Store: Send + Sync + 'static {
     // ---- campaigns open and close ----------------------------------------------------------------------------------
 
     /// Notes which lists a campaign dials, so that [`Store::next_list_page`] walks those that are new or gone.
-    fn set_campaign_lists(
-        &self,
-        lists: &[(CampaignId, Vec<String>)],
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn set_campaign_lists(&self, lists: &[CampaignLists]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Notes why a campaign is not dialed at the moment, for people to read; `None` clears it.
     fn note_campaigns(

@@ -30,10 +30,10 @@ use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, AttemptId, CampaignId, InboxId, Installation, LeadId, OwnerId};
 use crate::port::permit::CommittedIntent;
 use crate::port::store::{
-    AccountState, Backlog, Binding, CallKey, CallMatch, Candidate, Control, DialIntent, DueKey, EnrolmentDone,
-    EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease, ListPage, OpenAttempt, OpenChange,
-    PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord, RetainReport, RetentionPolicy, Settlement, StartsOf,
-    Store, StoreError, Verdict,
+    AccountState, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate, Control, DialIntent, DueKey,
+    EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease, ListPage, OpenAttempt,
+    OpenChange, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord, RetainReport, RetentionPolicy, Settlement,
+    StartsOf, Store, StoreError, Verdict,
 };
 
 /// The store in Postgres. Cheap to clone.
@@ -186,7 +186,7 @@ impl Store for PostgresStore {
         enrolment::apply_enrolment(&self.pool, steps, done, now).await
     }
 
-    async fn set_campaign_lists(&self, lists: &[(CampaignId, Vec<String>)]) -> Result<(), StoreError> {
+    async fn set_campaign_lists(&self, lists: &[CampaignLists]) -> Result<(), StoreError> {
         enrolment::set_campaign_lists(&self.pool, lists).await
     }
 
