@@ -6,8 +6,10 @@
 //!
 //! Give webhooks a pool of their own by opening a second store on it: a busy dialer must not keep results waiting.
 
+pub mod command;
 pub mod connect;
 mod failure;
+pub mod views;
 
 mod campaign;
 mod control;
