@@ -6,5 +6,5 @@
 pub mod adapter;
 pub mod config;
 pub mod domain;
-pub mod port;
 pub mod engine;
+pub mod port;

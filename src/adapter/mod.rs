@@ -1,5 +1,7 @@
 //! The outside world: Postgres, providers, HTTP, clocks.
 
+pub mod clock;
 pub mod embedded;
+pub mod memory;
 pub mod postgres;
 pub mod simulator;

@@ -190,7 +190,8 @@ mod tests {
         let mut call = report(Source::Call, Phase::AnsweredOver, Some(AnsweredBy::Human));
         call.cost = Some("0.02".to_owned());
         call.created_at = Some(at(100));
-        let received = [Received { report: &webhook, received_at: at(170) }, Received { report: &call, received_at: at(171) }];
+        let received =
+            [Received { report: &webhook, received_at: at(170) }, Received { report: &call, received_at: at(171) }];
         let Conclusion::Over(summary) = conclude(&received, at(171), SETTLE) else { panic!("both halves are there") };
         assert_eq!(summary.cost.as_deref(), Some("0.02"));
         assert_eq!(summary.extracted.get("booked"), Some(&json!(true)));

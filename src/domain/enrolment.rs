@@ -37,7 +37,11 @@ pub fn decide(
     let put_out = |disposition, reason: &str| {
         let same = matches!(&place.place, Place::Disposed { disposition: found, .. } if *found == disposition);
         let nothing_to_do = same || matches!(place.place, Place::Nowhere) && disposition == Disposition::Removed;
-        (!nothing_to_do).then(|| EnrolmentAction::Dispose { verdict: Verdict::new(disposition, reason), attempt_no, tries })
+        (!nothing_to_do).then(|| EnrolmentAction::Dispose {
+            verdict: Verdict::new(disposition, reason),
+            attempt_no,
+            tries,
+        })
     };
     let Some(lead) = lead else {
         return put_out(Disposition::Removed, "the lead was deleted");
@@ -63,9 +67,14 @@ pub fn decide(
     let group_key = GroupEvidence::from_lead(lead.time_zone.as_deref()).key();
     let not_before = lead.not_before.map_or(now, |not_before| not_before.max(now));
     match &place.place {
-        Place::Nowhere => {
-            Some(EnrolmentAction::Due { phone, group_key, priority: lead.priority, due_at: not_before, attempt_no, tries })
-        }
+        Place::Nowhere => Some(EnrolmentAction::Due {
+            phone,
+            group_key,
+            priority: lead.priority,
+            due_at: not_before,
+            attempt_no,
+            tries,
+        }),
         Place::Due(due)
             if due.phone == phone
                 && due.stratum.priority == lead.priority
@@ -134,7 +143,11 @@ mod tests {
     const ACTIVE: EnrolmentFacts<'static> =
         EnrolmentFacts { state: CampaignState::Active, over: false, due_group_key: Some("") };
 
-    fn outcome(lead: Option<&LeadRow>, place: &LeadPlace, campaign: EnrolmentFacts<'_>) -> Option<Result<(u16, u16), Disposition>> {
+    fn outcome(
+        lead: Option<&LeadRow>,
+        place: &LeadPlace,
+        campaign: EnrolmentFacts<'_>,
+    ) -> Option<Result<(u16, u16), Disposition>> {
         decide(lead, place, campaign, NOW).map(|action| match action {
             EnrolmentAction::Due { attempt_no, tries, .. } => Ok((attempt_no, tries)),
             EnrolmentAction::Move { from, .. } => Ok((from.attempt_no, from.tries)),
@@ -190,7 +203,8 @@ mod tests {
     fn dates_ahead_make_the_lead_due_later() {
         let at = NOW + SignedDuration::from_hours(5);
         let later = LeadRow { not_before: Some(at), ..lead() };
-        let Some(EnrolmentAction::Due { due_at, .. }) = decide(Some(&later), &place(Place::Nowhere), ACTIVE, NOW) else {
+        let Some(EnrolmentAction::Due { due_at, .. }) = decide(Some(&later), &place(Place::Nowhere), ACTIVE, NOW)
+        else {
             panic!("a new lead becomes due")
         };
         assert_eq!(due_at, at);

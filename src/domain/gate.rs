@@ -322,18 +322,20 @@ mod tests {
     const CAMPAIGN: CampaignFacts<'static> =
         CampaignFacts { campaign_id: CampaignId(1), state: CampaignState::Active, problem: None, max_attempts: 3 };
 
+    fn leak<T>(value: T) -> &'static T {
+        Box::leak(Box::new(value))
+    }
+
     /// All gates pass; each case changes one fact.
     #[track_caller]
-    fn check(change: impl FnOnce(&mut Facts<'_>), expected: Option<(Gate, GateVerdict)>) {
-        let (lead, person, limits) = (lead(), PersonFacts::default(), limits());
-        let window = WindowFacts::Judged(Openness::Open { until: at(60) });
+    fn check(change: impl FnOnce(&mut Facts<'static>), expected: Option<(Gate, GateVerdict)>) {
         let mut facts = Facts {
-            lead: Some(&lead),
+            lead: Some(leak(lead())),
             tries: 0,
-            person: &person,
-            person_limits: &limits,
+            person: leak(PersonFacts::default()),
+            person_limits: leak(limits()),
             campaign: CAMPAIGN,
-            window: &window,
+            window: leak(WindowFacts::Judged(Openness::Open { until: at(60) })),
             assistants: 1,
             account_problem: None,
             budget: None,
@@ -350,12 +352,12 @@ mod tests {
             |facts| facts.lead = None,
             Some((Gate::Lead, GateVerdict::Dispose(Verdict::new(Disposition::Removed, "the lead was deleted")))),
         );
-        let later = LeadFacts { not_before: Some(at(5)), ..lead() };
-        check(|facts| facts.lead = Some(&later), Some((Gate::Lead, GateVerdict::Defer(at(5)))));
+        let later = leak(LeadFacts { not_before: Some(at(5)), ..lead() });
+        check(|facts| facts.lead = Some(later), Some((Gate::Lead, GateVerdict::Defer(at(5)))));
         let suppression = Some(Suppression { reason: "asked".to_owned(), expires_at: None });
-        let suppressed = PersonFacts { suppression, ..PersonFacts::default() };
+        let suppressed = leak(PersonFacts { suppression, ..PersonFacts::default() });
         check(
-            |facts| facts.person = &suppressed,
+            |facts| facts.person = suppressed,
             Some((Gate::Suppression, GateVerdict::Dispose(Verdict::new(Disposition::Suppressed, "asked")))),
         );
         for state in [CampaignState::Draft, CampaignState::Paused, CampaignState::Finishing, CampaignState::Finished] {
@@ -367,13 +369,13 @@ mod tests {
             Some((Gate::Tries, GateVerdict::Dispose(Verdict::new(Disposition::Exhausted, "3 of 3 tries made")))),
         );
         let contacts = vec![Contact { at: at(-1), campaign_id: CampaignId(2) }];
-        let called = PersonFacts { contacts, ..PersonFacts::default() };
-        check(|facts| facts.person = &called, Some((Gate::Person, GateVerdict::Defer(at(-1 + 24 * 60)))));
-        let blocked = WindowFacts::Blocked(Blocked::NoZone);
-        check(|facts| facts.window = &blocked, Some((Gate::Window, GateVerdict::Wait)));
+        let called = leak(PersonFacts { contacts, ..PersonFacts::default() });
+        check(|facts| facts.person = called, Some((Gate::Person, GateVerdict::Defer(at(-1 + 24 * 60)))));
+        let blocked = leak(WindowFacts::Blocked(Blocked::NoZone));
+        check(|facts| facts.window = blocked, Some((Gate::Window, GateVerdict::Wait)));
         check(|facts| facts.assistants = 0, Some((Gate::Assistant, GateVerdict::Wait)));
         check(|facts| facts.account_problem = Some("stopped"), Some((Gate::Account, GateVerdict::Wait)));
-        let budget = BudgetWait { limit: "concurrent_calls".to_owned(), until: None };
-        check(|facts| facts.budget = Some(&budget), Some((Gate::Budget, GateVerdict::Wait)));
+        let budget = leak(BudgetWait { limit: "concurrent_calls".to_owned(), until: None });
+        check(|facts| facts.budget = Some(budget), Some((Gate::Budget, GateVerdict::Wait)));
     }
 }

@@ -161,7 +161,8 @@ pub enum EnrolmentAction {
         /// When.
         due_at: Timestamp,
     },
-    /// From nowhere, due, or another reversible disposition to a disposition.
+    /// From nowhere, due, or another reversible disposition to a disposition. `removed` and `invalid_number` give up the
+    /// phone if it was never attempted.
     Dispose {
         /// The verdict.
         verdict: Verdict,

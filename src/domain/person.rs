@@ -93,7 +93,7 @@ impl Day {
         match self {
             Self::Rolling => now - ROLLING_DAY,
             Self::Civil(zone) => {
-                let now = now.to_zoned(zone.clone());
+                let now = now.to_zoned(zone.tz().clone());
                 now.start_of_day().map_or(now.timestamp() - ROLLING_DAY, |start| start.timestamp())
             }
         }
@@ -104,7 +104,7 @@ impl Day {
         match self {
             Self::Rolling => now + ROLLING_DAY,
             Self::Civil(zone) => {
-                let now = now.to_zoned(zone.clone());
+                let now = now.to_zoned(zone.tz().clone());
                 now.tomorrow()
                     .and_then(|tomorrow| tomorrow.start_of_day())
                     .map_or(now.timestamp() + ROLLING_DAY, |start| start.timestamp())
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_civil_day_ends_at_midnight_in_its_zone() {
-        let zone = jiff::tz::TimeZone::get("America/New_York").expect("bundled");
+        let zone = crate::domain::zone::Zone::parse("America/New_York").expect("bundled");
         let limits = PersonLimits { day: Day::Civil(zone), ..limits() };
         // 1970-01-01 00:00Z is 19:00 in New York, midnight there is 05:00Z.
         check(&limits, &[(0, 1), (10, 1)], 20, Some((300, "calls_per_day")));

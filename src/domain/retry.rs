@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::campaign::{RetryPolicy, RetryRule};
-use super::id::AttemptId;
+use super::id::{AttemptId, LeadId};
 use super::outcome::{Disposition, Outcome};
 
 /// Where a lead goes after an attempt.
@@ -191,13 +191,18 @@ impl Verdict {
     pub fn new(disposition: Disposition, reason: impl Into<String>) -> Self {
         Self { disposition, reason: reason.into() }
     }
+
+    /// The verdict on a lead whose phone is enrolled under another lead of the campaign.
+    pub fn duplicate_of(other: LeadId) -> Self {
+        Self::new(Disposition::Duplicate, format!("the phone is enrolled in this campaign under lead {other}"))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::campaign::{GoalRule, VariableTest};
-    use crate::domain::id::{AttemptKey, CampaignId, Installation, LeadId};
+    use crate::domain::id::{AttemptKey, CampaignId, Installation};
     use std::collections::BTreeMap;
 
     fn id(attempt_no: u16) -> AttemptId {

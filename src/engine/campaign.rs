@@ -36,7 +36,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 
     async fn close_if_over(&self, view: &View, campaign: &LiveCampaign, now: Timestamp) -> Result<(), StoreError> {
-        let Some(definition) = campaign.definition.as_ref().filter(|_| campaign.invalid.is_none()) else { return Ok(()) };
+        let Some(definition) = campaign.definition.as_ref().filter(|_| campaign.invalid.is_none()) else {
+            return Ok(());
+        };
         let id = campaign.campaign_id;
         let why = if view.is_over(id, now) {
             "its last day is over"
@@ -70,7 +72,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         {
             match backlog.held {
                 0 => info!(campaign.id = %id, "Campaign {} is finished", campaign.name),
-                held => info!(campaign.id = %id, held, "Campaign {} is finished; {held} attempts are held", campaign.name),
+                held => {
+                    info!(campaign.id = %id, held, "Campaign {} is finished; {held} attempts are held", campaign.name)
+                }
             }
         }
         Ok(())

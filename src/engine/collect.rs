@@ -92,7 +92,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 
     /// Decodes; what cannot be read is quarantined, not dropped.
-    fn read(&self, account: &Account<P>, events: Vec<PendingEvent>, outbox: &mut Outbox) -> Vec<(PendingEvent, CallReport)> {
+    fn read(
+        &self,
+        account: &Account<P>,
+        events: Vec<PendingEvent>,
+        outbox: &mut Outbox,
+    ) -> Vec<(PendingEvent, CallReport)> {
         let mut readable = Vec::with_capacity(events.len());
         for event in events {
             match account.provider.decode(event.source, &event.body) {
@@ -259,7 +264,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
 
     /// Evidence about attempts that have ended: it completes them, and where it says that the person was reached after
     /// all, it takes the lead out of due.
-    async fn late_results(&self, late: Vec<(AttemptId, Vec<Matched>)>, now: Timestamp) -> Result<Vec<LateResult>, StoreError> {
+    async fn late_results(
+        &self,
+        late: Vec<(AttemptId, Vec<Matched>)>,
+        now: Timestamp,
+    ) -> Result<Vec<LateResult>, StoreError> {
         if late.is_empty() {
             return Ok(Vec::new());
         }
@@ -309,18 +318,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         } else {
             info!(attempt.id = %attempt_id, "Attempt {attempt_id} got the rest of its result late");
         }
-        let verdict = definition.as_deref().and_then(|definition| {
-            reached(&definition.retry, recorded, history, &summary, goal_met)
-        });
+        let verdict = definition
+            .as_deref()
+            .and_then(|definition| reached(&definition.retry, recorded, history, &summary, goal_met));
         let suppress = opt_out(definition.as_deref(), &summary.extracted);
-        LateResult {
-            attempt_id,
-            inbox_id,
-            contradicts,
-            verdict,
-            suppress,
-            result: result_of(summary, basis, goal_met),
-        }
+        LateResult { attempt_id, inbox_id, contradicts, verdict, suppress, result: result_of(summary, basis, goal_met) }
     }
 }
 
@@ -362,7 +364,11 @@ fn reached(
 
 /// Whose call it is: a binding stands for ever, our token is proof, and the only unbound newer call to the number of an
 /// open attempt can be nobody else's.
-pub(super) fn attempt_of(key: &CallKey, found: &CallMatch, report: &CallReport) -> Option<(AttemptId, Option<MatchBasis>)> {
+pub(super) fn attempt_of(
+    key: &CallKey,
+    found: &CallMatch,
+    report: &CallReport,
+) -> Option<(AttemptId, Option<MatchBasis>)> {
     if let Some(bound) = found.bound {
         return Some((bound, None));
     }

@@ -24,9 +24,7 @@ use crate::domain::retry::{Ending, Verdict};
 use crate::port::clock::Clock;
 use crate::port::permit::{CommittedIntent, OutboundCall};
 use crate::port::provider::Provider;
-use crate::port::store::{
-    Candidate, DialIntent, DueKey, OpenAttempt, PersonFacts, Probe, StartsOf, Store, StoreError,
-};
+use crate::port::store::{Candidate, DialIntent, DueKey, OpenAttempt, PersonFacts, Probe, StartsOf, Store, StoreError};
 
 use super::finish::Ended;
 use super::lease::HeldLease;
@@ -98,9 +96,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         if !self.view_is_fresh(view) {
             return Some("the database has not answered for more than a second".to_owned());
         }
-        view.account_problem(&account.settings.name)
-            .or_else(|| account.held_back(now))
-            .or_else(|| self.held_lease(account).is_none().then(|| "another daemon holds the account's lease".to_owned()))
+        view.account_problem(&account.settings.name).or_else(|| account.held_back(now)).or_else(|| {
+            self.held_lease(account).is_none().then(|| "another daemon holds the account's lease".to_owned())
+        })
     }
 
     /// Starts what is due and allowed, as far as rates and lines reach.
@@ -129,7 +127,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let open = self.store.open_attempts(name).await?;
         let limits = &account.settings.limits;
         room = room.min(lines_free(limits.concurrent_calls, open.iter()));
-        if room > 0 && let Some(cap) = limits.calls_per_day {
+        if room > 0
+            && let Some(cap) = limits.calls_per_day
+        {
             room = room.min(self.day_room(account, None, cap.get(), &limits.day, now).await?);
         }
         if room == 0 {
@@ -201,7 +201,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             pacer.set_campaign(id, pacing, now);
             pacer.slots(id, now, HORIZON, 0)
         });
-        if room > 0 && let Some(cap) = pacing.calls_per_day {
+        if room > 0
+            && let Some(cap) = pacing.calls_per_day
+        {
             room = room.min(self.day_room(account, Some(id), cap.get(), &pacing.day, now).await?);
         }
         Ok(room)
@@ -269,7 +271,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let trailing = now - self.clock.real_to_civil(MARK_TRAILS);
         let mut memory = lock(&account.dispatch_memory);
         for probe in &probes {
-            let head = candidates.iter().filter(|found| found.due.stratum == probe.stratum).map(|found| found.due.due_at).min();
+            let head = candidates
+                .iter()
+                .filter(|found| found.due.stratum == probe.stratum)
+                .map(|found| found.due.due_at)
+                .min();
             let mark = head.map_or(trailing, |head| head.min(trailing));
             memory.marks.insert(probe.stratum, mark);
         }
@@ -328,14 +334,18 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                         turn: account.turn.fetch_add(1, Ordering::Relaxed),
                         busy: &busy,
                     };
-                    let Some(assistant) = pick(turn.definition.assistants.pick, &turn.eligible, facts) else { continue };
+                    let Some(assistant) = pick(turn.definition.assistants.pick, &turn.eligible, facts) else {
+                        continue;
+                    };
                     *busy.entry(assistant.assistant_id.clone()).or_default() += 1;
                     *used += 1;
                     let assistant_id = assistant.assistant_id.clone();
                     plans.push(self.plan(account, view, turn, candidate, assistant_id, now));
                 }
                 Some(finding) => match finding.verdict {
-                    GateVerdict::Defer(_) | GateVerdict::Wait if matches!(finding.gate, Gate::Window | Gate::Budget) => {
+                    GateVerdict::Defer(_) | GateVerdict::Wait
+                        if matches!(finding.gate, Gate::Window | Gate::Budget) =>
+                    {
                         // The lane or the budget opens by itself: nothing is rewritten.
                     }
                     GateVerdict::Defer(until) => deferrals.push((candidate.due, until.max(now))),
@@ -447,9 +457,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// The person's gates once more, now that nobody else can open an attempt to this phone.
     fn confirmed(&self, plan: &Plan, person: &PersonFacts, now: Timestamp) -> Result<(), Ended> {
         let campaign_id = plan.campaign.campaign_id;
-        let end = |ending, reason: String| {
-            Err(Ended::unsent(&plan.intent, &plan.campaign, ending, now, reason))
-        };
+        let end = |ending, reason: String| Err(Ended::unsent(&plan.intent, &plan.campaign, ending, now, reason));
         if let Some(entry) = &person.suppression {
             let verdict = Verdict::new(crate::domain::outcome::Disposition::Suppressed, entry.reason.clone());
             return end(Ending::Rejected(verdict), format!("suppressed before the request left: {}", entry.reason));
@@ -477,12 +485,19 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             assistant_id: plan.intent.assistant_id.clone(),
             variables: plan.variables,
         };
-        self.place(name, super::place::Start { lease, not_after, intent: plan.intent, campaign: plan.campaign }, intent, call);
+        self.place(
+            name,
+            super::place::Start { lease, not_after, intent: plan.intent, campaign: plan.campaign },
+            intent,
+            call,
+        );
     }
 
     fn count_begun(&self, account: &Account<P>, intents: &[DialIntent], committed: &[CommittedIntent]) {
         let mut memory = lock(&account.dispatch_memory);
-        for intent in intents.iter().filter(|intent| committed.iter().any(|done| done.attempt_id() == intent.attempt_id)) {
+        for intent in
+            intents.iter().filter(|intent| committed.iter().any(|done| done.attempt_id() == intent.attempt_id))
+        {
             for key in [None, Some(intent.due.stratum.campaign_id)] {
                 if let Some(count) = memory.day_counts.get_mut(&key) {
                     count.starts = count.starts.saturating_add(1);

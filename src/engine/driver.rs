@@ -70,9 +70,15 @@ impl Driver {
         let periods = engine.settings.periods;
         let quiet = || Arc::new(Notify::new());
         let lease_period = engine.lease_period();
-        driver.run(engine, "lease", lease_period, quiet(), |engine| async move { engine.renew_leases().await.map(|()| false) });
-        driver.run(engine, "control", periods.control, quiet(), |engine| async move { engine.refresh_view().await.map(|()| false) });
-        driver.run(engine, "enrol", periods.enrol, quiet(), |engine| async move { engine.enrol().await.map(|count| count > 0) });
+        driver.run(engine, "lease", lease_period, quiet(), |engine| async move {
+            engine.renew_leases().await.map(|()| false)
+        });
+        driver.run(engine, "control", periods.control, quiet(), |engine| async move {
+            engine.refresh_view().await.map(|()| false)
+        });
+        driver.run(engine, "enrol", periods.enrol, quiet(), |engine| async move {
+            engine.enrol().await.map(|count| count > 0)
+        });
         driver.run(engine, "campaign", periods.campaign, quiet(), |engine| async move {
             engine.turn_campaigns().await.map(|()| false)
         });
@@ -145,15 +151,21 @@ impl Driver {
             Some("poll") => Wake::Poll,
             _ => Wake::Never,
         };
-        self.spawn(engine, pass.to_owned(), period, move |engine| work(engine, name.clone()), move |engine| {
-            let wakes = &engine.accounts[&account].wakes;
-            match wake {
-                Wake::Dispatch => Some(&wakes.dispatch),
-                Wake::Collect => Some(&wakes.collect),
-                Wake::Poll => Some(&wakes.poll),
-                Wake::Never => None,
-            }
-        });
+        self.spawn(
+            engine,
+            pass.to_owned(),
+            period,
+            move |engine| work(engine, name.clone()),
+            move |engine| {
+                let wakes = &engine.accounts[&account].wakes;
+                match wake {
+                    Wake::Dispatch => Some(&wakes.dispatch),
+                    Wake::Collect => Some(&wakes.collect),
+                    Wake::Poll => Some(&wakes.poll),
+                    Wake::Never => None,
+                }
+            },
+        );
     }
 
     fn run<S, P, C, F>(
@@ -187,7 +199,8 @@ impl Driver {
         F: Future<Output = Result<bool, StoreError>> + Send,
     {
         // Passes that start something end with the soft token; those that bring results home end last.
-        let ends_early = pass.starts_with("dispatch") || pass == "enrol" || pass == "campaign" || pass.starts_with("roster");
+        let ends_early =
+            pass.starts_with("dispatch") || pass == "enrol" || pass == "campaign" || pass.starts_with("roster");
         let stop = if ends_early { self.soft.clone() } else { self.stop.clone() };
         let engine = Arc::clone(engine);
         let freshness = self.freshness.clone();

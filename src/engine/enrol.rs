@@ -42,7 +42,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     continue;
                 }
                 done.extend_from_slice(&change.change_ids);
-                steps.extend(change.places.iter().filter_map(|place| self.step(&view, change.lead.as_ref(), change.lead_id, place, now)));
+                steps.extend(
+                    change
+                        .places
+                        .iter()
+                        .filter_map(|place| self.step(&view, change.lead.as_ref(), change.lead_id, place, now)),
+                );
             }
             if done.is_empty() {
                 break;

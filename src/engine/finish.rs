@@ -47,7 +47,13 @@ pub struct Ended {
 
 impl Ended {
     /// The end of an attempt that was not placed.
-    pub fn unsent(intent: &DialIntent, campaign: &LiveCampaign, ending: Ending, ended_at: Timestamp, reason: String) -> Self {
+    pub fn unsent(
+        intent: &DialIntent,
+        campaign: &LiveCampaign,
+        ending: Ending,
+        ended_at: Timestamp,
+        reason: String,
+    ) -> Self {
         Self {
             attempt_id: intent.attempt_id,
             phone: intent.due.phone.clone(),
@@ -65,7 +71,13 @@ impl Ended {
     }
 
     /// The end of an open attempt.
-    pub fn of_open(open: &OpenAttempt, campaign_name: String, ending: Ending, ended_at: Timestamp, reason: String) -> Self {
+    pub fn of_open(
+        open: &OpenAttempt,
+        campaign_name: String,
+        ending: Ending,
+        ended_at: Timestamp,
+        reason: String,
+    ) -> Self {
         Self {
             attempt_id: open.attempt_id,
             phone: open.phone.clone(),
@@ -94,7 +106,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         let view = self.view();
         let now = self.clock.now();
-        let leads: BTreeSet<_> = ended.iter().map(|end| (end.attempt_id.key().campaign_id, end.attempt_id.key().lead_id)).collect();
+        let leads: BTreeSet<_> =
+            ended.iter().map(|end| (end.attempt_id.key().campaign_id, end.attempt_id.key().lead_id)).collect();
         // A first attempt that settles without a rule to count needs no history, which is most of them.
         let first = ended.iter().all(|end| end.attempt_id.key().attempt_no == 1);
         let history = if first { Vec::new() } else { self.store.history(&Vec::from_iter(leads)).await? };
@@ -185,7 +198,7 @@ fn tell(account: &AccountName, end: &Ended, settlement: &Settlement) {
     };
     let outcome: Outcome = settlement.outcome;
     info!(
-        target: "outdial::attempt",
+        event = "attempt_finished",
         campaign.id = key.campaign_id.0,
         campaign.name = %end.campaign_name,
         lead.id = key.lead_id.0,

@@ -4,20 +4,20 @@
 //! the engine keeps in memory is either a copy of rows, refreshed all the time, or how fast it has been sending; a crash
 //! at any point loses nothing that the next start does not read again.
 
+pub mod campaign;
+pub mod collect;
+pub mod dispatch;
+pub mod driver;
+pub mod enrol;
+pub mod finish;
+pub mod lease;
+pub mod pacer;
+pub mod place;
+pub mod poll;
+pub mod record;
+pub mod roster;
 pub mod settings;
 pub mod view;
-pub mod pacer;
-pub mod lease;
-pub mod dispatch;
-pub mod place;
-pub mod record;
-pub mod finish;
-pub mod collect;
-pub mod poll;
-pub mod roster;
-pub mod enrol;
-pub mod campaign;
-pub mod driver;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,7 +53,6 @@ pub struct Engine<S, P, C> {
     draining: AtomicBool,
     in_flight: Mutex<BTreeSet<AttemptId>>,
     tasks: TaskTracker,
-    enrol_wake: Notify,
 }
 
 /// One account at work.
@@ -125,7 +124,6 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             draining: AtomicBool::new(false),
             in_flight: Mutex::new(BTreeSet::new()),
             tasks: TaskTracker::new(),
-            enrol_wake: Notify::new(),
         })
     }
 

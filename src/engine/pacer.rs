@@ -126,20 +126,21 @@ fn gauges(limits: &Pacing, clock: &CivilClock, at: u64) -> Vec<Gauge> {
         let _ = limiter.check();
         Some(Gauge { limiter, interval, next: at + interval })
     };
-    [
-        per(limits.calls_per_second, Duration::from_secs(1)),
-        per(limits.calls_per_minute, Duration::from_secs(60)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [per(limits.calls_per_second, Duration::from_secs(1)), per(limits.calls_per_minute, Duration::from_secs(60))]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn slots_of(gauges: &[Gauge], at: u64, horizon: SignedDuration, reserved: u32) -> u32 {
     let end = at + u64::try_from(horizon.as_nanos()).unwrap_or(0);
     let fit = |gauge: &Gauge| {
         let first = gauge.next.max(at);
-        if first > end { 0 } else { u32::try_from((end - first) / gauge.interval).unwrap_or(u32::MAX).saturating_add(1) }
+        if first > end {
+            0
+        } else {
+            u32::try_from((end - first) / gauge.interval).unwrap_or(u32::MAX).saturating_add(1)
+        }
     };
     gauges.iter().map(fit).min().unwrap_or(u32::MAX).saturating_sub(reserved)
 }

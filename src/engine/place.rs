@@ -30,7 +30,8 @@ const FIRST_SEARCH_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// How long to stay quiet after a 429 that does not say, real time.
 const RATE_LIMITED_WAIT: Duration = Duration::from_secs(10);
 /// How long to stay quiet when the provider cannot be reached, civil; doubles up to the second.
-const UNREACHABLE_WAIT: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(1), SignedDuration::from_secs(60));
+const UNREACHABLE_WAIT: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_secs(1), SignedDuration::from_secs(60));
 /// When an account that cannot place calls is looked at again, civil.
 pub const ACCOUNT_CHECK_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// Undocumented refusals in a row that put an assistant aside, and for how long, civil.
@@ -46,7 +47,13 @@ pub(super) struct Start {
 
 impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Sends a permitted call in a task of its own, so that nothing which is cancelled can cut it in two.
-    pub(super) fn place(self: &Arc<Self>, name: &AccountName, start: Start, intent: CommittedIntent, call: OutboundCall) {
+    pub(super) fn place(
+        self: &Arc<Self>,
+        name: &AccountName,
+        start: Start,
+        intent: CommittedIntent,
+        call: OutboundCall,
+    ) {
         let account = &self.accounts[name];
         account.reserved.fetch_add(1, Ordering::AcqRel);
         let engine = Arc::clone(self);
@@ -54,7 +61,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         self.tasks.spawn(async move {
             let start = Arc::new(start);
             let account = &engine.accounts[&name];
-            let permit = DialPermit::new(&intent, call, Box::pin(Arc::clone(&engine).last_look(name.clone(), Arc::clone(&start))));
+            let permit = DialPermit::new(
+                &intent,
+                call,
+                Box::pin(Arc::clone(&engine).last_look(name.clone(), Arc::clone(&start))),
+            );
             let departure = permit.record();
             engine.await_slot(&name, &start).await;
             let reply = account.provider.place(permit).await;
@@ -73,9 +84,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         loop {
             let now = self.clock.now();
             let campaign_id = start.campaign.campaign_id;
-            let free = lock(&account.pacer).slots(campaign_id, now, SignedDuration::ZERO, 0).min(
-                lock(&account.pacer).account_slots(now, SignedDuration::ZERO, 0),
-            );
+            let free = lock(&account.pacer)
+                .slots(campaign_id, now, SignedDuration::ZERO, 0)
+                .min(lock(&account.pacer).account_slots(now, SignedDuration::ZERO, 0));
             if free > 0 || self.clock.monotonic() >= start.not_after {
                 return;
             }
@@ -168,7 +179,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             NotPlaced::NumberRefused { reason, suppressed } => {
                 self.note_success(name, assistant_id);
                 let disposition = if suppressed { Disposition::Suppressed } else { Disposition::InvalidNumber };
-                (Ending::Rejected(Verdict::new(disposition, format!("the provider refuses the number: {reason}"))), reason)
+                (
+                    Ending::Rejected(Verdict::new(disposition, format!("the provider refuses the number: {reason}"))),
+                    reason,
+                )
             }
             NotPlaced::AccountStopped(standing) => {
                 self.stop_account(name, &standing, now).await;
@@ -248,7 +262,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 
     /// Ends an account's stop.
-    pub(super) async fn resume_account(&self, name: &AccountName, now: Timestamp) -> Result<(), crate::port::store::StoreError> {
+    pub(super) async fn resume_account(
+        &self,
+        name: &AccountName,
+        now: Timestamp,
+    ) -> Result<(), crate::port::store::StoreError> {
         let state = AccountState { account: name.clone(), problem: None, since: now, next_check_at: None };
         self.store.save_account_state(&state).await?;
         lock(&self.accounts[name].hold).until = None;

@@ -127,7 +127,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     (OpenState::InDoubt, Some(reason)) => format!("no evidence came: {reason}"),
                     _ => "the provider never said how the call ended".to_owned(),
                 };
-                OpenChange { reason: Some(reason), poll_at: Some(now + HELD_AGAIN), ..OpenChange::to(attempt, OpenState::Held) }
+                OpenChange {
+                    reason: Some(reason),
+                    poll_at: Some(now + HELD_AGAIN),
+                    ..OpenChange::to(attempt, OpenState::Held)
+                }
             })
             .collect();
         if held.is_empty() {
@@ -167,7 +171,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         // What the pages did not show is read by itself; a few in each run, so that nothing starves.
         let missing = wanted.iter().filter(|attempt| !found.contains_key(&attempt.attempt_id));
-        for attempt in missing.take(if single { SINGLE_READS_MAX } else { 2 * SINGLE_READS_MAX }).copied().collect::<Vec<_>>() {
+        for attempt in
+            missing.take(if single { SINGLE_READS_MAX } else { 2 * SINGLE_READS_MAX }).copied().collect::<Vec<_>>()
+        {
             if !account.may_read(now) {
                 break;
             }
@@ -175,7 +181,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             match &attempt.call_id {
                 Some(call_id) => match account.provider.read_call(call_id).await {
                     Ok(body) => drop(found.insert(attempt.attempt_id, body)),
-                    Err(ReadError::NotFound) => debug!(attempt.id = %attempt.attempt_id, "The provider does not show the call yet"),
+                    Err(ReadError::NotFound) => {
+                        debug!(attempt.id = %attempt.attempt_id, "The provider does not show the call yet")
+                    }
                     Err(error) => {
                         self.note_read_error(name, &error).await;
                         break;
@@ -218,7 +226,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 }
             };
             if let Some(body) = news {
-                let (account, attempt_id) = (name.clone(), Some(attempt.attempt_id).filter(|_| attempt.call_id.is_some()));
+                let (account, attempt_id) =
+                    (name.clone(), Some(attempt.attempt_id).filter(|_| attempt.call_id.is_some()));
                 events.push(InboxEvent { account, source: Source::Call, body: body.clone(), attempt_id });
             }
             changes.push(OpenChange { poll_at: Some(now + again), ..OpenChange::note(attempt) });
@@ -407,7 +416,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         Err(ReadError::Unavailable { reason: format!("more than {PAGES_MAX} pages of calls to one number") })
     }
 
-    async fn whose_search(&self, name: &AccountName, attempt: &OpenAttempt, bodies: &[Bytes]) -> Result<Vec<Bytes>, StoreError> {
+    async fn whose_search(
+        &self,
+        name: &AccountName,
+        attempt: &OpenAttempt,
+        bodies: &[Bytes],
+    ) -> Result<Vec<Bytes>, StoreError> {
         let mine = self.whose(name, &[attempt], bodies.to_vec()).await?;
         Ok(mine.into_iter().map(|(_, body)| body).collect())
     }

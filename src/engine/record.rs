@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use crate::domain::id::{AccountName, AttemptId};
+use crate::port::chain::Chain;
 use crate::port::clock::Clock;
 use crate::port::provider::Provider;
 use crate::port::store::{ReplyRecord, Store, StoreError};
@@ -66,11 +67,23 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 Record::Ended(end) => ended.push(*end),
             }
         }
-        if !replies.is_empty() {
-            self.until_done(name, async || self.store.record_replies(&replies).await.map(drop)).await;
-        }
-        if !ended.is_empty() {
-            self.until_done(name, async || self.finish(name, &ended).await.map(drop)).await;
+        let mut told = false;
+        while let Err(problem) = self.try_write(name, &replies, &ended).await {
+            match problem {
+                // Both statements are idempotent, so an unknown commit is simply tried again.
+                StoreError::Unavailable(_) | StoreError::CommitUnknown(_) => {
+                    if !told {
+                        warn!(provider.account = %name, "Replies of account {name} wait: the database does not answer");
+                        told = true;
+                    }
+                    self.clock.sleep(RETRY_WAIT).await;
+                }
+                StoreError::Inconsistent { .. } | StoreError::Refused(_) => {
+                    // Their rows stay `dialing` and go in doubt: nothing is rung again, and the evidence settles them.
+                    error!(provider.account = %name, error = %Chain(&problem), "Replies of account {name} could not be written");
+                    break;
+                }
+            }
         }
         let mut in_flight = self.in_flight();
         for id in &ids {
@@ -80,26 +93,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         self.accounts[name].wakes.collect.notify_one();
     }
 
-    /// Both statements are idempotent, so an unknown commit is simply tried again.
-    async fn until_done(&self, name: &AccountName, mut write: impl AsyncFnMut() -> Result<(), StoreError>) {
-        let mut told = false;
-        loop {
-            match write().await {
-                Ok(()) => return,
-                Err(StoreError::Unavailable(_) | StoreError::CommitUnknown(_)) => {
-                    if !told {
-                        warn!(provider.account = %name, "Replies of account {name} wait: the database does not answer");
-                        told = true;
-                    }
-                    self.clock.sleep(RETRY_WAIT).await;
-                }
-                Err(problem @ (StoreError::Inconsistent { .. } | StoreError::Refused(_))) => {
-                    // Their rows stay `dialing` and go in doubt: nothing is rung again, and the evidence settles them.
-                    error!(provider.account = %name, error = %crate::port::chain::Chain(&problem), "Replies of account {name} could not be written");
-                    return;
-                }
-            }
+    async fn try_write(&self, name: &AccountName, replies: &[ReplyRecord], ended: &[Ended]) -> Result<(), StoreError> {
+        if !replies.is_empty() {
+            self.store.record_replies(replies).await?;
         }
+        self.finish(name, ended).await.map(drop)
     }
 }
 

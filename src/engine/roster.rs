@@ -39,9 +39,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             // Calls made before ours must not be taken for ours.
             let query = CallQuery { phone: None, since: now, until: now, page: 1 };
             if let Ok(page) = account.provider.list_calls(&query).await {
-                let reports = page.calls.iter().filter_map(|body| {
-                    account.provider.decode(crate::domain::report::Source::Call, body).ok()
-                });
+                let reports = page
+                    .calls
+                    .iter()
+                    .filter_map(|body| account.provider.decode(crate::domain::report::Source::Call, body).ok());
                 for call_id in reports.filter_map(|report| report.call_id) {
                     account.saw_call(&call_id);
                 }
@@ -55,9 +56,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             before.map(|before| before.iter().filter(|assistant| assistant.active).count())
         };
         match (before, active) {
-            (None | Some(1..), 0) => warn!(provider.account = %name, "Account {name} dials nothing: none of its assistants is active"),
+            (None | Some(1..), 0) => {
+                warn!(provider.account = %name, "Account {name} dials nothing: none of its assistants is active")
+            }
             (None, _) => info!(provider.account = %name, "Account {name} has {active} active assistants"),
-            (Some(0), _) => info!(provider.account = %name, "Account {name} dials again: {active} assistants are active"),
+            (Some(0), _) => {
+                info!(provider.account = %name, "Account {name} dials again: {active} assistants are active")
+            }
             (Some(_), _) => {}
         }
         Ok(true)
@@ -69,13 +74,18 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let account = &self.accounts[name];
         let now = self.clock.now();
         let Some(state) = view.account_state(name) else { return Ok(()) };
-        if state.problem.is_none() || state.next_check_at.is_some_and(|at| now < at) || self.held_lease(account).is_none() {
+        if state.problem.is_none()
+            || state.next_check_at.is_some_and(|at| now < at)
+            || self.held_lease(account).is_none()
+        {
             return Ok(());
         }
         match account.provider.health().await {
             Ok(standing) if standing.is_good() => self.resume_account(name, now).await,
             Ok(standing) => self.put_off_check(name, &standing).await,
-            Err(crate::port::provider::ReadError::AccountStopped(standing)) => self.put_off_check(name, &standing).await,
+            Err(crate::port::provider::ReadError::AccountStopped(standing)) => {
+                self.put_off_check(name, &standing).await
+            }
             // The next run asks again.
             Err(_) => Ok(()),
         }

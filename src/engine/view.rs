@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::domain::calendar::{Blocked, GroupCalendar};
 use crate::domain::campaign::{CampaignState, Definition};
@@ -112,8 +112,7 @@ impl View {
             };
             calendars.insert(key, calendar);
         }
-        let account_states =
-            control.account_states.into_iter().map(|state| (state.account.clone(), state)).collect();
+        let account_states = control.account_states.into_iter().map(|state| (state.account.clone(), state)).collect();
         Self { read_at, campaigns, groups, strata, calendars, stops: control.stops, account_states }
     }
 
@@ -143,7 +142,11 @@ impl View {
     }
 
     /// The calendar of a campaign's group; absent for a group that has never had a due lead there.
-    pub fn calendar(&self, campaign_id: CampaignId, group: CallingGroupId) -> Option<&Arc<Result<GroupCalendar, Blocked>>> {
+    pub fn calendar(
+        &self,
+        campaign_id: CampaignId,
+        group: CallingGroupId,
+    ) -> Option<&Arc<Result<GroupCalendar, Blocked>>> {
         self.calendars.get(&(campaign_id, group))
     }
 
@@ -157,8 +160,10 @@ impl View {
 
     /// Whether the campaign's last day is over in every group's zone.
     pub fn is_over(&self, campaign_id: CampaignId, now: Timestamp) -> bool {
-        let calendars: Vec<_> =
-            self.calendars.range((campaign_id, CallingGroupId(i64::MIN))..=(campaign_id, CallingGroupId(i64::MAX))).collect();
+        let calendars: Vec<_> = self
+            .calendars
+            .range((campaign_id, CallingGroupId(i64::MIN))..=(campaign_id, CallingGroupId(i64::MAX)))
+            .collect();
         let mut judged = calendars.iter().filter_map(|(_, calendar)| calendar.as_ref().as_ref().ok()).peekable();
         judged.peek().is_some() && judged.all(|calendar| calendar.is_over(now))
     }
@@ -220,7 +225,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     Some(problem) => {
                         warn!(campaign.id = %id, campaign.version = campaign.version, "Campaign {name} is not dialed: its definition is invalid: {problem}");
                     }
-                    None => info!(campaign.id = %id, campaign.version = campaign.version, "Campaign {name} is {}", campaign.state),
+                    None => {
+                        info!(campaign.id = %id, campaign.version = campaign.version, "Campaign {name} is {}", campaign.state)
+                    }
                 }
             } else if known.is_some_and(|known| known.state != campaign.state) {
                 info!(campaign.id = %id, "Campaign {name} is {}", campaign.state);
@@ -228,7 +235,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         for account in self.accounts.keys() {
             match (before.stop(account), view.stop(account)) {
-                (None, Some(stop)) => info!(provider.account = %account, "Account {account} is stopped: {}", stop.reason),
+                (None, Some(stop)) => {
+                    info!(provider.account = %account, "Account {account} is stopped: {}", stop.reason)
+                }
                 (Some(_), None) => info!(provider.account = %account, "Account {account} may dial again"),
                 (None, None) | (Some(_), Some(_)) => {}
             }
@@ -271,10 +280,5 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 })
             })
             .collect()
-    }
-
-    /// Says once at the start what nobody else would say: an account with open attempts that left the configuration.
-    pub(super) fn tell_unknown_account(account: &AccountName, open: usize) {
-        error!(provider.account = %account, open, "Account {account} has {open} open attempts and is not in the configuration");
     }
 }

@@ -38,7 +38,8 @@ pub trait Store: Send + Sync + 'static {
     fn installation(&self) -> Installation;
 
     /// Takes or renews the leases of `accounts` for `ttl` of the database's time. A lease that is free or has run out
-    /// changes hands and its epoch grows; one that another owner holds is left out of the answer.
+    /// changes hands and its epoch grows; one that another owner holds is left out of the answer. An owner that comes
+    /// back to a lease nobody has taken since keeps its epoch.
     fn renew_leases(
         &self,
         owner: OwnerId,
@@ -58,8 +59,9 @@ pub trait Store: Send + Sync + 'static {
     fn open_attempts(&self, account: &AccountName)
     -> impl Future<Output = Result<Vec<OpenAttempt>, StoreError>> + Send;
 
-    /// How many requests to place a call may have been sent since `since`; attempts that certainly sent nothing do not
-    /// count. Counting may stop at `at_most`.
+    /// How many requests to place a call may have been sent since `since`: by the moment they were sent, or intended where
+    /// that is unknown. Attempts that certainly sent nothing do not count: those that ended `not_placed`, `rejected` or
+    /// `canceled` without a moment of sending. Counting stops at `at_most`.
     fn starts_since(
         &self,
         whose: StartsOf<'_>,
@@ -67,7 +69,7 @@ pub trait Store: Send + Sync + 'static {
         at_most: u32,
     ) -> impl Future<Output = Result<u32, StoreError>> + Send;
 
-    /// The next due leads of each probe, in the order (due_at, lead_id), with every fact the gate needs.
+    /// The next due leads of each probe, with every fact the gate needs. Within a probe in the order (due_at, lead_id).
     fn peek_due(
         &self,
         now: Timestamp,
@@ -77,8 +79,10 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- a lead becomes an attempt ---------------------------------------------------------------------------------
 
-    /// Turns due leads into open attempts: one statement, fenced by the lease, skipping what is locked or has changed,
-    /// and every lead whose phone already has an open attempt. Answers with the intents that are now durable.
+    /// Turns due leads into open attempts: one statement, fenced by the lease and by stops, skipping what is locked or
+    /// has changed, and every lead whose phone already has an open attempt; of two intents for one phone one is taken.
+    /// Answers with the intents that are now durable. A due row whose attempt exists already is left out and put off by
+    /// an hour of civil time, so that it stays away from the head of its lane until a person has looked.
     ///
     /// # Errors
     /// [`StoreError::CommitUnknown`] when nobody can say whether the intents are durable: none of them may be dialed.
@@ -89,7 +93,8 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<CommittedIntent>, StoreError>> + Send;
 
-    /// Suppression and contacts of the persons behind open attempts, read after their intents are durable.
+    /// Suppression and contacts of the persons behind open attempts, read after their intents are durable. Attempts that
+    /// are not open are left out.
     fn confirm(
         &self,
         attempts: &[AttemptId],
@@ -98,7 +103,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<(AttemptId, PersonFacts)>, StoreError>> + Send;
 
     /// Records what is known after the request. Never fenced by epoch: a late answer is still true. Answers with the
-    /// attempts that were recorded.
+    /// open attempts that it was recorded for. An attempt that is placed already, or has ended, learns from `Placed` what
+    /// it lacks: when the request left, and the binding of the call; its state and its end stay.
     fn record_replies(
         &self,
         replies: &[ReplyRecord],
@@ -107,11 +113,12 @@ pub trait Store: Send + Sync + 'static {
     /// Moves open attempts from the state they were seen in. Answers with those that were moved.
     fn change_open(&self, changes: &[OpenChange]) -> impl Future<Output = Result<Vec<AttemptId>, StoreError>> + Send;
 
-    /// Ends open attempts: outcome, result, binding, inbox rows applied, and the lead's next place, in one step. Answers
-    /// with those that were ended; the inbox rows of the others stay pending.
+    /// Ends open attempts: outcome, result, binding, inbox rows applied, and the lead's next place, in one step. An
+    /// attempt that may not end so from the state it is in ([`OpenState::may_end_as`]) is left alone. Answers with those
+    /// that were ended; the inbox rows of the others stay pending.
     fn settle(&self, settlements: &[Settlement]) -> impl Future<Output = Result<Vec<AttemptId>, StoreError>> + Send;
 
-    /// Ended attempts of these leads, oldest first.
+    /// Ended attempts of these leads, oldest first within each lead.
     fn history(
         &self,
         leads: &[(CampaignId, LeadId)],
@@ -138,7 +145,9 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Pending events that are due for a look, oldest first.
+    /// Pending events that are due for a look, oldest first. With an event whose attempt is known come all the other
+    /// pending events of that attempt, beyond `limit` and before their time, so that both halves of a result are seen
+    /// together.
     fn peek_inbox(
         &self,
         account: &AccountName,
@@ -153,7 +162,8 @@ pub trait Store: Send + Sync + 'static {
         calls: &[CallKey],
     ) -> impl Future<Output = Result<Vec<CallMatch>, StoreError>> + Send;
 
-    /// Binds calls to attempts for good. A call that is bound already keeps its binding.
+    /// Binds calls to attempts for good. A call that is bound already keeps its binding. An open attempt without a call
+    /// learns its call; its state stays.
     fn bind_calls(
         &self,
         account: &AccountName,
@@ -168,7 +178,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Adds late evidence to attempts that have ended, flags contradictions, and takes leads out of due where late
-    /// evidence says they were reached. Never makes a lead due.
+    /// evidence says they were reached. Never makes a lead due. Evidence about an attempt that is still open is left
+    /// alone and stays pending.
     fn apply_late(&self, late: &[LateResult], now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     // ---- leads come and go -----------------------------------------------------------------------------------------
@@ -176,11 +187,18 @@ pub trait Store: Send + Sync + 'static {
     /// Changed leads without an open attempt, oldest change first, with their place in every campaign concerned.
     fn peek_lead_changes(&self, limit: u32) -> impl Future<Output = Result<Vec<LeadChange>, StoreError>> + Send;
 
-    /// The next page of a list that a campaign has begun or ceased to dial, if there is one.
+    /// The next page of a list that a campaign has begun or ceased to dial, or whose campaign has a new version, if there
+    /// is one. Finished campaigns are left out.
     fn next_list_page(&self, limit: u32) -> impl Future<Output = Result<Option<ListPage>, StoreError>> + Send;
 
-    /// Makes leads take their new places, then forgets `done`. Idempotent; what someone else moved is left alone and the
-    /// change is kept for another look.
+    /// Makes leads take their new places, then forgets `done`. Idempotent; what someone else moved, or is open by now, is
+    /// left alone, and the change is kept for another look: a page writes a change for such a lead. A page also writes one
+    /// for each of its leads with an open attempt, so that the end of the attempt brings it back. A page whose list is
+    /// walked for another version by now is not forgotten.
+    ///
+    /// In a campaign that is finishing or finished nothing becomes due: such a step is left alone as above.
+    ///
+    /// A phone that is given up notes a change for the leads that are `duplicate` because of its lead.
     fn apply_enrolment(
         &self,
         steps: &[EnrolmentStep],
@@ -190,7 +208,9 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- campaigns open and close ----------------------------------------------------------------------------------
 
-    /// Notes which lists a campaign dials, so that [`Store::next_list_page`] walks those that are new or gone.
+    /// Notes which lists a campaign's version dials, so that [`Store::next_list_page`] walks those that are new or gone,
+    /// and with a new version all it dials. Names without a list are passed over until there is one; a version older than
+    /// the one that is noted changes nothing.
     fn set_campaign_lists(&self, lists: &[CampaignLists]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Notes why a campaign is not dialed at the moment, for people to read; `None` clears it.
@@ -199,7 +219,8 @@ pub trait Store: Send + Sync + 'static {
         notes: &[(CampaignId, Option<String>)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// How many leads of a campaign are due, open and held, and whether lists are still to be walked.
+    /// How many leads of a campaign are due, open and held, and whether lists are still to be walked or changes of their
+    /// leads to be applied. Changes that wait for a held attempt are left out.
     fn backlog(&self, campaign_id: CampaignId) -> impl Future<Output = Result<Backlog, StoreError>> + Send;
 
     /// Takes up to `limit` due leads of a campaign out with one verdict; answers how many there were.
@@ -234,6 +255,10 @@ pub trait Store: Send + Sync + 'static {
     fn save_account_state(&self, state: &AccountState) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     // ---- house keeping ---------------------------------------------------------------------------------------------
+
+    /// Deletes suppressions that have expired; answers how many. The leads they had disposed of are noted as changed in
+    /// the same step.
+    fn expire_suppressions(&self, now: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Makes partitions ahead, drops old ones without pending events, removes payloads past their days.
     fn retain(
@@ -407,7 +432,7 @@ pub struct Candidate {
     pub lead: Option<LeadFacts>,
     /// The person behind the phone.
     pub person: PersonFacts,
-    /// Who spoke with this lead last, if anyone.
+    /// The assistant of the lead's newest attempt in this campaign, whatever came of it.
     pub last_assistant: Option<AssistantId>,
 }
 
@@ -529,7 +554,7 @@ pub struct Settlement {
     pub result: Option<CallResult>,
     /// Where the lead goes.
     pub next: NextPlace,
-    /// Suppresses the person everywhere, for this reason.
+    /// Suppresses the person everywhere and for good, for this reason; an entry that would expire no longer does.
     pub suppress: Option<String>,
     /// Pending events this applies.
     pub inbox: Vec<InboxId>,
@@ -657,7 +682,7 @@ pub struct LateResult {
     pub contradicts: Option<Outcome>,
     /// A verdict that takes the lead out of due, if it is due.
     pub verdict: Option<Verdict>,
-    /// Suppresses the person everywhere, for this reason.
+    /// Suppresses the person everywhere and for good, for this reason; an entry that would expire no longer does.
     pub suppress: Option<String>,
 }
 
@@ -683,8 +708,10 @@ pub struct ListPage {
     pub lead_list_id: LeadListId,
     /// The leads with their places in this campaign.
     pub leads: Vec<(LeadRow, LeadPlace)>,
-    /// The last lead of the page; `None` when the walk is over.
+    /// The last lead of the page; `None` when no lead lies behind it and the walk is over.
     pub last_lead_id: Option<LeadId>,
+    /// The campaign version the list is walked for.
+    pub version: i64,
 }
 
 /// What to forget once the steps are applied.
@@ -700,6 +727,8 @@ pub enum EnrolmentDone {
         lead_list_id: LeadListId,
         /// Where the walk goes on; `None` ends it.
         after: Option<LeadId>,
+        /// The version the page was read for.
+        version: i64,
     },
 }
 
@@ -717,14 +746,7 @@ pub struct CampaignLists {
 impl LateResult {
     /// An event that adds nothing.
     pub fn nothing(attempt_id: AttemptId, inbox_id: InboxId) -> Self {
-        Self {
-            attempt_id,
-            inbox_id,
-            result: CallResult::default(),
-            contradicts: None,
-            verdict: None,
-            suppress: None,
-        }
+        Self { attempt_id, inbox_id, result: CallResult::default(), contradicts: None, verdict: None, suppress: None }
     }
 }
 

@@ -49,14 +49,12 @@ pub(super) async fn backlog(pool: &PgPool, campaign_id: CampaignId) -> Result<Ba
             (select count(*) from open_attempt where campaign_id = $1 and state <> 'held') as "open!",
             (select count(*) from open_attempt where campaign_id = $1 and state = 'held') as "held!",
             exists (select from campaign_list where campaign_id = $1 and not walked)
-            -- A deleted lead has no row any more and is found through its enrolment.
+            -- A change that waits for a held attempt may wait for ever.
             or exists (
                 select from lead_change x
                 join lead l on l.lead_id = x.lead_id
-                join campaign_list w on w.lead_list_id = l.lead_list_id and w.campaign_id = $1
-            )
-            or exists (
-                select from lead_change x join enrolment e on e.lead_id = x.lead_id and e.campaign_id = $1
+                join campaign_list w on w.lead_list_id = l.lead_list_id and w.campaign_id = $1 and w.wanted
+                where x.lead_id not in (select lead_id from open_attempt where state = 'held')
             ) as "enrolling!"
         "#,
         campaign_id.0,

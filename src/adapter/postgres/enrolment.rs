@@ -14,7 +14,6 @@ use super::failure::{acquire, reading, writing};
 use super::inbox::storable;
 use super::row::Reading;
 use crate::domain::id::{CallingGroupId, CampaignId, LeadId, LeadListId};
-use crate::domain::outcome::Disposition;
 use crate::domain::phone::PhoneNumber;
 use crate::port::store::{
     CampaignLists, DueKey, EnrolmentAction, EnrolmentDone, EnrolmentStep, LeadChange, LeadPlace, LeadRow, ListPage,
@@ -33,13 +32,13 @@ pub(super) async fn peek_lead_changes(pool: &PgPool, limit: u32) -> Result<Vec<L
             select lead_change_id, lead_id from lead_change
             where lead_id not in (select lead_id from open_attempt)
             order by lead_change_id
-            limit $1
+            limit 4 * $1::bigint
         ),
         changed as materialized (
-            select lead_id, min(lead_change_id) as first_id from oldest group by lead_id
+            select lead_id, min(lead_change_id) as first_id from oldest group by lead_id order by 2 limit $1
         )
         select c.lead_id as "lead_id!",
-               array(select x.lead_change_id from lead_change x where x.lead_id = c.lead_id) as "change_ids!",
+               array(select x.lead_change_id from lead_change x where x.lead_id = c.lead_id order by 1) as "change_ids!",
                l.lead_list_id as "lead_list_id?", l.phone as "phone?", l.time_zone as "time_zone?",
                l.priority as "priority?", l.not_before as "not_before?", l.not_after as "not_after?"
         from changed c
@@ -197,7 +196,7 @@ pub(super) async fn next_list_page(pool: &PgPool, limit: u32) -> Result<Option<L
     // The list that got least far goes first, so that a short list does not wait for the end of a long one.
     let walk = sqlx::query!(
         r#"
-        select w.campaign_id, w.lead_list_id, w.wanted, w.walked_to
+        select w.campaign_id, w.lead_list_id, w.wanted, w.walked_to, w.version
         from campaign_list w
         join campaign c on c.campaign_id = w.campaign_id and c.state <> 'finished'
         where not w.walked
@@ -211,7 +210,7 @@ pub(super) async fn next_list_page(pool: &PgPool, limit: u32) -> Result<Option<L
     let Some(walk) = walk else {
         return Ok(None);
     };
-    let rows = sqlx::query!(
+    let mut rows = sqlx::query!(
         r#"
         select lead_id, phone, time_zone, priority, not_before, not_after
         from lead
@@ -221,15 +220,17 @@ pub(super) async fn next_list_page(pool: &PgPool, limit: u32) -> Result<Option<L
         "#,
         walk.lead_list_id,
         walk.walked_to,
-        i64::from(limit),
+        // One more than asked tells whether anything lies behind the page.
+        i64::from(limit) + 1,
     )
     .fetch_all(pool)
     .await
     .map_err(reading)?;
+    let more = rows.len() as u64 > u64::from(limit);
+    rows.truncate(limit as usize);
     let (campaign_id, lead_list_id) = (CampaignId(walk.campaign_id), LeadListId(walk.lead_list_id));
     let pairs: Vec<Pair> = rows.iter().map(|row| (campaign_id, LeadId(row.lead_id))).collect();
-    let full = rows.len() as u64 == u64::from(limit);
-    let last_lead_id = rows.last().filter(|_| full).map(|row| LeadId(row.lead_id));
+    let last_lead_id = rows.last().filter(|_| more).map(|row| LeadId(row.lead_id));
     let leads = rows
         .into_iter()
         .zip(places(pool, &pairs).await?)
@@ -247,7 +248,7 @@ pub(super) async fn next_list_page(pool: &PgPool, limit: u32) -> Result<Option<L
             Ok((lead, LeadPlace { campaign_id, wanted: walk.wanted, place }))
         })
         .collect::<Result<_, StoreError>>()?;
-    Ok(Some(ListPage { campaign_id, lead_list_id, leads, last_lead_id }))
+    Ok(Some(ListPage { campaign_id, lead_list_id, leads, last_lead_id, version: walk.version }))
 }
 
 pub(super) async fn apply_enrolment(
@@ -263,9 +264,10 @@ pub(super) async fn apply_enrolment(
     let groups = make_groups(pool, &sorted).await?;
     make_strata(pool, &sorted, &groups).await?;
 
-    let mut settled = make_due(pool, &sorted.entering, &groups).await?;
+    // Verdicts first: who gives a phone up afterwards finds the duplicates that wait for it.
+    let mut settled = dispose(pool, &sorted.leaving, now).await?;
+    settled.extend(make_due(pool, &sorted.entering, &groups).await?);
     settled.extend(move_due(pool, &sorted.moving, &groups).await?);
-    settled.extend(dispose(pool, &sorted.leaving, now).await?);
 
     let kept: BTreeSet<LeadId> = steps
         .iter()
@@ -310,7 +312,8 @@ struct Leaving {
     verdict: Verdict,
     attempt_no: u16,
     tries: u16,
-    duplicate_of: Option<LeadId>,
+    /// Who holds the phone it wants, and which phone that is.
+    duplicate_of: Option<(LeadId, PhoneNumber)>,
 }
 
 impl<'a> Sorted<'a> {
@@ -347,28 +350,25 @@ impl<'a> Sorted<'a> {
 
     /// Leads whose phone another lead holds become duplicates of it.
     fn turn_duplicates(&mut self, holders: BTreeMap<Pair, LeadId>) {
-        let mut leave = |pair: Pair, holder: LeadId, attempt_no, tries| {
+        let mut leave = |pair: Pair, holder: LeadId, phone: &PhoneNumber, attempt_no, tries| {
             self.leaving.push(Leaving {
                 pair,
-                verdict: Verdict {
-                    disposition: Disposition::Duplicate,
-                    reason: format!("its phone is enrolled in this campaign by lead {holder}"),
-                },
+                verdict: Verdict::duplicate_of(holder),
                 attempt_no,
                 tries,
-                duplicate_of: Some(holder),
+                duplicate_of: Some((holder, phone.clone())),
             });
         };
         self.entering.retain(|step| match holders.get(&step.pair) {
             Some(holder) => {
-                leave(step.pair, *holder, step.attempt_no, step.tries);
+                leave(step.pair, *holder, step.phone, step.attempt_no, step.tries);
                 false
             }
             None => true,
         });
         self.moving.retain(|step| match holders.get(&step.pair) {
             Some(holder) => {
-                leave(step.pair, *holder, step.from.attempt_no, step.from.tries);
+                leave(step.pair, *holder, step.phone, step.from.attempt_no, step.from.tries);
                 false
             }
             None => true,
@@ -400,6 +400,7 @@ async fn claim_phones(pool: &PgPool, sorted: &Sorted<'_>) -> Result<BTreeMap<Pai
         with claim as materialized (
             select distinct on (q.campaign_id, q.phone) q.campaign_id, q.phone, q.lead_id
             from unnest($1::bigint[], $2::bigint[], $3::text[]) as q (campaign_id, lead_id, phone)
+            join campaign c on c.campaign_id = q.campaign_id and c.state in ('draft', 'active', 'paused')
             order by q.campaign_id, q.phone, q.lead_id
         )
         insert into enrolment as e (campaign_id, phone, lead_id)
@@ -541,13 +542,14 @@ async fn make_due(
             order by campaign_id, lead_id
         ),
         open as materialized (
-            select campaign_id, lead_id from open_attempt where lead_id = any($2)
+            select lead_id from open_attempt where lead_id = any($2)
         ),
         ready as materialized (
             select q.* from asked q
+            join campaign c on c.campaign_id = q.campaign_id and c.state in ('draft', 'active', 'paused')
             join enrolment e on e.campaign_id = q.campaign_id and e.phone = q.phone and e.lead_id = q.lead_id
             left join disposition v on v.campaign_id = q.campaign_id and v.lead_id = q.lead_id
-            where not exists (select from open o where o.campaign_id = q.campaign_id and o.lead_id = q.lead_id)
+            where not exists (select from open o where o.lead_id = q.lead_id)
                 and (v.lead_id is null or v.attempt_no = q.attempt_no and v.tries = q.tries
                      and v.disposition not in ('reached', 'goal_met', 'exhausted'))
         ),
@@ -614,16 +616,21 @@ async fn move_due(
     let mut connection = acquire(pool).await?;
     let rows = sqlx::query!(
         r#"
-        with seen as materialized (
+        with open as materialized (
+            select lead_id from open_attempt where lead_id = any($2)
+        ),
+        seen as materialized (
             select d.campaign_id, d.lead_id, q.phone, q.calling_group_id, q.priority, q.due_at
             from unnest($1::bigint[], $2::bigint[], $3::integer[], $4::smallint[], $5::timestamptz[], $6::integer[],
                         $7::text[], $8::integer[], $9::smallint[], $10::timestamptz[])
                 as q (campaign_id, lead_id, from_group, from_priority, from_due_at, attempt_no, phone,
                       calling_group_id, priority, due_at)
+            join campaign c on c.campaign_id = q.campaign_id and c.state in ('draft', 'active', 'paused')
             join due d on d.campaign_id = q.campaign_id and d.lead_id = q.lead_id
             join enrolment e on e.campaign_id = q.campaign_id and e.phone = q.phone and e.lead_id = q.lead_id
             where d.calling_group_id = q.from_group and d.priority = q.from_priority and d.due_at = q.from_due_at
                 and d.attempt_no = q.attempt_no
+                and not exists (select from open o where o.lead_id = q.lead_id)
             order by d.campaign_id, d.calling_group_id, d.priority, d.due_at, d.lead_id
             -- What is being dialed at this moment is looked at again after its end.
             for update of d skip locked
@@ -679,18 +686,23 @@ async fn dispose(pool: &PgPool, steps: &[Leaving], now: Timestamp) -> Result<BTr
     let reasons: Vec<_> = steps.iter().map(|step| storable(&step.verdict.reason)).collect();
     let numbers: Vec<_> = steps.iter().map(|step| i32::from(step.attempt_no)).collect();
     let tries: Vec<_> = steps.iter().map(|step| i32::from(step.tries)).collect();
-    let holders: Vec<_> = steps.iter().map(|step| step.duplicate_of.map(|lead| lead.0)).collect();
+    let holders: Vec<_> = steps.iter().map(|step| step.duplicate_of.as_ref().map(|(lead, _)| lead.0)).collect();
+    let wished: Vec<_> = steps.iter().map(|step| step.duplicate_of.as_ref().map(|(_, phone)| phone.e164())).collect();
     let mut connection = acquire(pool).await?;
     let rows = sqlx::query!(
         r#"
         with asked as materialized (
             select distinct on (campaign_id, lead_id) *
-            from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::bigint[])
-                as q (campaign_id, lead_id, disposition, reason, attempt_no, tries, duplicate_of)
+            from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::bigint[],
+                        $8::text[])
+                as q (campaign_id, lead_id, disposition, reason, attempt_no, tries, duplicate_of, phone)
+            where not exists (select from open_attempt o where o.lead_id = q.lead_id)
+                -- Whoever held the phone may have given it up since.
+                and (q.duplicate_of is null or exists (
+                    select from enrolment e
+                    where e.campaign_id = q.campaign_id and e.phone = q.phone and e.lead_id = q.duplicate_of
+                ))
             order by campaign_id, lead_id
-        ),
-        open as materialized (
-            select campaign_id, lead_id from open_attempt where lead_id = any($2)
         ),
         seen as materialized (
             select d.campaign_id, d.lead_id, d.calling_group_id, d.priority, d.due_at, d.attempt_no
@@ -698,7 +710,8 @@ async fn dispose(pool: &PgPool, steps: &[Leaving], now: Timestamp) -> Result<BTr
         ),
         locked as materialized (
             select d.campaign_id, d.lead_id from asked q
-            join due d on d.campaign_id = q.campaign_id and d.lead_id = q.lead_id and d.attempt_no = q.attempt_no
+            join due d on d.campaign_id = q.campaign_id and d.lead_id = q.lead_id
+                and d.attempt_no = q.attempt_no and d.tries = q.tries
             order by d.campaign_id, d.calling_group_id, d.priority, d.due_at, d.lead_id
             for update of d skip locked
         ),
@@ -710,21 +723,20 @@ async fn dispose(pool: &PgPool, steps: &[Leaving], now: Timestamp) -> Result<BTr
         written as (
             insert into disposition as v
                 (campaign_id, lead_id, disposition, reason, attempt_no, tries, disposed_at, duplicate_of)
-            select q.campaign_id, q.lead_id, q.disposition, q.reason, coalesce(t.attempt_no, q.attempt_no),
-                   coalesce(t.tries, q.tries), $8::timestamptz, q.duplicate_of
+            select q.campaign_id, q.lead_id, q.disposition, q.reason, q.attempt_no, q.tries, $9::timestamptz,
+                   q.duplicate_of
             from asked q
             left join taken t on t.campaign_id = q.campaign_id and t.lead_id = q.lead_id
             -- A lead that was due and could not be taken is becoming an attempt.
-            where t.lead_id is not null or (
-                not exists (select from seen s where s.campaign_id = q.campaign_id and s.lead_id = q.lead_id)
-                and not exists (select from open o where o.campaign_id = q.campaign_id and o.lead_id = q.lead_id)
-            )
+            where t.lead_id is not null
+                or not exists (select from seen s where s.campaign_id = q.campaign_id and s.lead_id = q.lead_id)
             order by q.campaign_id, q.lead_id
             on conflict (campaign_id, lead_id) do update set
                 disposition = excluded.disposition, reason = excluded.reason, disposed_at = excluded.disposed_at,
                 duplicate_of = excluded.duplicate_of
                 where v.disposition not in ('reached', 'goal_met', 'exhausted') and v.attempt_no = excluded.attempt_no
-            returning v.campaign_id, v.lead_id, v.disposition
+                    and v.tries = excluded.tries
+            returning v.campaign_id, v.lead_id, v.disposition, v.duplicate_of
         ),
         -- Who is gone, or has another phone by now, does not keep one that was never attempted from others.
         released as (
@@ -741,6 +753,9 @@ async fn dispose(pool: &PgPool, steps: &[Leaving], now: Timestamp) -> Result<BTr
             select v.lead_id from released r
             join disposition v on v.duplicate_of = r.lead_id and v.campaign_id = r.campaign_id
             where v.disposition = 'duplicate'
+            union
+            select x.lead_id from released r
+            join written x on x.duplicate_of = r.lead_id and x.campaign_id = r.campaign_id
         )
         select campaign_id, lead_id from written
         "#,
@@ -751,6 +766,7 @@ async fn dispose(pool: &PgPool, steps: &[Leaving], now: Timestamp) -> Result<BTr
         &numbers,
         &tries,
         &holders as _,
+        &wished as _,
         now.to_sqlx() as _,
     )
     .fetch_all(&mut *connection)
@@ -770,20 +786,34 @@ async fn forget(pool: &PgPool, done: EnrolmentDone, kept: &BTreeSet<LeadId>) -> 
                 .await
                 .map_err(writing)?;
         }
-        EnrolmentDone::Page { campaign_id, lead_list_id, after } => {
+        EnrolmentDone::Page { campaign_id, lead_list_id, after, version } => {
             sqlx::query!(
                 r#"
-                with noted as (
-                    insert into lead_change (lead_id) select unnest($4::bigint[])
+                with page as materialized (
+                    select walked_to from campaign_list
+                    where campaign_id = $1 and lead_list_id = $2 and version = $5
+                    for update
+                ),
+                noted as (
+                    insert into lead_change (lead_id)
+                    select k.lead_id from page, unnest($4::bigint[]) as k (lead_id)
+                    union
+                    -- The end of its attempt brings such a lead back.
+                    select o.lead_id from page
+                    join open_attempt o on o.campaign_id = $1 and o.lead_id > page.walked_to
+                        and o.lead_id <= coalesce($3, 9223372036854775807)
+                    join lead l on l.lead_id = o.lead_id and l.lead_list_id = $2
                 )
-                update campaign_list
-                set walked_to = coalesce($3, walked_to), walked = $3 is null
-                where campaign_id = $1 and lead_list_id = $2
+                update campaign_list w
+                set walked_to = coalesce($3, w.walked_to), walked = $3 is null
+                from page
+                where w.campaign_id = $1 and w.lead_list_id = $2
                 "#,
                 campaign_id.0,
                 lead_list_id.0,
                 after.map(|lead| lead.0),
                 &kept,
+                version,
             )
             .execute(&mut *connection)
             .await
@@ -817,21 +847,22 @@ pub(super) async fn set_campaign_lists(pool: &PgPool, lists: &[CampaignLists]) -
         gone as (
             update campaign_list w set wanted = false, walked = false, walked_to = 0, version = c.version
             from campaign_version c
-            where w.campaign_id = c.campaign_id and w.wanted and not exists (
+            where w.campaign_id = c.campaign_id and w.wanted and w.version <= c.version and not exists (
                 select from named n where n.campaign_id = w.campaign_id and n.lead_list_id = w.lead_list_id
             )
         )
-        insert into campaign_list (campaign_id, lead_list_id, wanted, version)
+        insert into campaign_list as w (campaign_id, lead_list_id, wanted, version)
         select n.campaign_id, n.lead_list_id, true, n.version
         from named n
         where not exists (
             select from campaign_list w
             where w.campaign_id = n.campaign_id and w.lead_list_id = n.lead_list_id
-                and w.wanted and w.version = n.version
+                and (w.version > n.version or w.version = n.version and w.wanted)
         )
         order by n.campaign_id, n.lead_list_id
         on conflict (campaign_id, lead_list_id) do update set
             wanted = true, version = excluded.version, walked = false, walked_to = 0
+            where w.version <= excluded.version
         "#,
         &campaigns,
         &versions,

@@ -336,7 +336,8 @@ async fn apply_late_once(pool: &PgPool, late: Vec<&LateResult>, now: Timestamp) 
                         $15::text[])
                 as l (attempt_id, inbox_id, call_id, basis, status, answered_by, duration_seconds, cost, transcript,
                       recording_url, extracted, contradicted_by, disposition, reason, suppress)
-            join attempt a on a.attempt_id = l.attempt_id
+            -- What is said about an open attempt is weighed when it ends.
+            join attempt a on a.attempt_id = l.attempt_id and a.ended_at is not null
             order by l.attempt_id
         ),
         -- What is known stays; what was removed for its age does not come back.

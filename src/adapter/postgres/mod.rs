@@ -228,6 +228,10 @@ impl Store for PostgresStore {
         campaign::save_account_state(&self.pool, state).await
     }
 
+    async fn expire_suppressions(&self, now: Timestamp) -> Result<u64, StoreError> {
+        enrolment::expire_suppressions(&self.pool, now).await
+    }
+
     async fn retain(&self, now: Timestamp, policy: RetentionPolicy) -> Result<RetainReport, StoreError> {
         retention::retain(&self.pool, now, policy).await
     }

@@ -1,5 +1,4 @@
-//! House keeping: days of the inbox are made ahead and dropped when they are old, payloads are removed past their days,
-//! suppressions that are over are forgotten.
+//! House keeping: days of the inbox are made ahead and dropped when they are old, payloads are removed past their days.
 //!
 //! Partitions need transactions, so each runs in a task of its own that a cancelled caller cannot cut short. One replica
 //! at a time changes partitions; the others find nothing to do.
@@ -8,11 +7,10 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp};
+use jiff::{SignedDuration, Span, Timestamp};
 use jiff_sqlx::ToSqlx;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::enrolment::expire_suppressions;
 use super::failure::{acquire, reading, writing};
 use crate::port::store::{RetainReport, RetentionPolicy, StoreError};
 
@@ -28,7 +26,6 @@ const PAYLOAD_BATCHES_MAX: u32 = 20;
 const PARTITION_LOCK: i64 = 0x6f75_7464_6961_6c01;
 
 pub(super) async fn retain(pool: &PgPool, now: Timestamp, policy: RetentionPolicy) -> Result<RetainReport, StoreError> {
-    expire_suppressions(pool, now).await?;
     let today = day_of(now);
     let days = Days::read(pool).await?;
     let mut report = RetainReport::default();
@@ -163,35 +160,38 @@ async fn exists(tx: &mut sqlx::PgTransaction<'_>, name: &str) -> Result<bool, St
 }
 
 async fn remove_payloads(pool: &PgPool, now: Timestamp, days: u16) -> Result<u64, StoreError> {
-    let before = day_of(now).saturating_sub(Span::new().days(i64::from(days)));
-    let Ok(before) = TimeZone::UTC.to_timestamp(before.to_datetime(jiff::civil::Time::midnight())) else {
-        return Ok(0);
-    };
+    let before = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(days)));
+    let before = before.expect("a duration without calendar units saturates");
     let mut removed = 0;
     for _ in 0..PAYLOAD_BATCHES_MAX {
         let mut connection = acquire(pool).await?;
         let batch = sqlx::query!(
             r#"
             with old as materialized (
-                select attempt_id from call_result
+                select attempt_id, transcript is not null or recording_url is not null or extracted <> '{}' as had_payload
+                from call_result
                 where recorded_at < $1 and payload_removed_at is null
                 order by recorded_at limit $2
                 for update skip locked
+            ),
+            removed as (
+                update call_result r
+                set transcript = null, recording_url = null, extracted = '{}', payload_removed_at = $3::timestamptz
+                from old
+                where r.attempt_id = old.attempt_id
+                returning old.had_payload
             )
-            update call_result r
-            set transcript = null, recording_url = null, extracted = '{}', payload_removed_at = $3::timestamptz
-            from old
-            where r.attempt_id = old.attempt_id
+            select count(*) as "rows!", count(*) filter (where had_payload) as "removed!" from removed
             "#,
             before.to_sqlx() as _,
             PAYLOAD_BATCH,
             now.to_sqlx() as _,
         )
-        .execute(&mut *connection)
+        .fetch_one(&mut *connection)
         .await
         .map_err(writing)?;
-        removed += batch.rows_affected();
-        if batch.rows_affected() < PAYLOAD_BATCH.unsigned_abs() {
+        removed += batch.removed.unsigned_abs();
+        if batch.rows < PAYLOAD_BATCH {
             break;
         }
     }

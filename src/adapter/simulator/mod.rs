@@ -1,1 +1,350 @@
-//! (to come)
+//! A simulated provider of the Autocalls family (Famulor, Sondos, white labels), for demonstrations, tests, benchmarks.
+//!
+//! It speaks the documented wire API over HTTP/1.1, rings imaginary phones in civil time, sends webhooks, and goes
+//! wrong as often as it is told to. What becomes of a call depends on the seed, the phone and how often that phone
+//! was rung before, never on timing: two dialers that ring the same phones get the same results. Its log holds every
+//! call that was really placed, whatever the client was told; [`oracle`] judges from it what the client did.
+//!
+//! It does not enforce a dialer's promises: it lets itself be asked to ring a phone twice, and writes it down.
+//!
+//! Reading order: `call` decides a call's life, `world` keeps the calls, `api` answers, `wire` writes JSON, `fault`
+//! names what goes wrong, `webhook` sends results, `control` and `log` are for the observer.
+
+mod api;
+mod call;
+mod control;
+mod dice;
+mod fault;
+mod line;
+mod log;
+pub mod oracle;
+mod request;
+mod span;
+mod webhook;
+mod wire;
+mod world;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, get, post};
+use serde_json::{Map, Value};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use self::call::{CallRecord, Fate, InvalidMix, OutcomeMix, Timing};
+pub use self::control::AssistantChange;
+use self::control::AssistantChange as Change;
+pub use self::fault::{Fault, Faults, InvalidFaults, ReadFaults};
+use self::line::{CuttableListener, Cutter};
+use self::log::{Log, locked};
+pub use self::log::{Record, RequestRecord, WebhookRecord};
+pub use self::span::{InvalidSpan, Span};
+pub use self::wire::{Shape, UnknownShape};
+pub use self::world::Assistant;
+use self::world::{Nature, World};
+use crate::adapter::clock::ScaledClock;
+
+/// Largest request that is read; a request to place a call with its variables is a few kilobytes.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// How long a shutdown waits for answers that are on their way.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
+
+/// How the simulated provider is.
+#[derive(Clone, Debug)]
+pub struct SimulatorOptions {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Whose types and words it speaks.
+    pub shape: Shape,
+    /// The key it accepts as `Authorization: Bearer …`.
+    pub api_key: String,
+    /// What chance depends on.
+    pub seed: u64,
+    /// The civil time it lives in.
+    pub clock: ScaledClock,
+    /// The account's assistants.
+    pub assistants: Vec<Assistant>,
+    /// The account's money at the start.
+    pub balance: f64,
+    /// How calls end.
+    pub mix: OutcomeMix,
+    /// How long calls take.
+    pub timing: Timing,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Whether the variables of a request come back in the call object and the webhook. Not documented for the
+    /// family, so a client has to cope with both.
+    pub echo_variables: bool,
+    /// The extracted variable that says that the goal was met.
+    pub goal_variable: String,
+    /// The extracted variable that says that the person opted out.
+    pub opt_out_variable: String,
+    /// Requests a civil minute, over the whole API; none for no limit and no rate limit headers.
+    pub requests_per_minute: Option<u32>,
+    /// Where every record is appended as a line of JSON.
+    pub log_file: Option<PathBuf>,
+    /// How many records stay in memory, the newest ones. Calls are kept in any case.
+    pub log_records_max: usize,
+}
+
+impl Default for SimulatorOptions {
+    fn default() -> Self {
+        let inactive = Assistant { active: false, mode: "multimodal".to_owned(), ..Assistant::new(124, "Winback") };
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            shape: Shape::Famulor,
+            api_key: "simulated-key".to_owned(),
+            seed: 1,
+            clock: ScaledClock::identity(),
+            assistants: vec![Assistant::new(123, "Sales Spring"), inactive, Assistant::new(125, "Sales Renewals")],
+            balance: 1_000_000.0,
+            mix: OutcomeMix::default(),
+            timing: Timing::default(),
+            faults: Faults::default(),
+            echo_variables: true,
+            goal_variable: "appointment_booked".to_owned(),
+            opt_out_variable: "do_not_call".to_owned(),
+            requests_per_minute: None,
+            log_file: None,
+            log_records_max: 500_000,
+        }
+    }
+}
+
+impl SimulatorOptions {
+    /// The same, with the results of every assistant sent to `url`.
+    #[must_use]
+    pub fn with_webhook(mut self, url: &str) -> Self {
+        for assistant in &mut self.assistants {
+            assistant.webhook_url = Some(url.to_owned());
+        }
+        self
+    }
+}
+
+/// Why a simulator cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be used.
+    #[error("cannot listen on {listen}")]
+    Listen {
+        /// Which.
+        listen: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The log file cannot be opened.
+    #[error("cannot open the log file")]
+    Log(#[source] io::Error),
+    /// The faults are none.
+    #[error("faults cannot be used")]
+    Faults(#[from] InvalidFaults),
+    /// The mix is none.
+    #[error("outcomes cannot be drawn")]
+    Mix(#[from] InvalidMix),
+    /// The HTTP client for webhooks cannot be made.
+    #[error("cannot make the webhook client")]
+    Client(#[source] reqwest::Error),
+}
+
+/// The simulated provider.
+pub struct Simulator;
+
+impl Simulator {
+    /// Starts it inside of the current tokio runtime.
+    ///
+    /// # Errors
+    /// An address, a log file, faults or a mix that cannot be used.
+    pub async fn start(options: SimulatorOptions) -> Result<SimulatorHandle, StartError> {
+        options.faults.validate()?;
+        options.mix.validate()?;
+        let log = Log::open(options.log_file.as_deref(), options.log_records_max).map_err(StartError::Log)?;
+        let client = webhook_client().map_err(StartError::Client)?;
+        let listen_error = |source| StartError::Listen { listen: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let (webhooks, due) = mpsc::unbounded_channel();
+        let nature = Nature { seed: options.seed, mix: options.mix, timing: options.timing };
+        let balance = micros(options.balance);
+        let app = Arc::new(App {
+            base_url: format!("http://{address}/api"),
+            api_key: options.api_key,
+            clock: options.clock,
+            dialect: wire::Dialect {
+                shape: options.shape,
+                echo_variables: options.echo_variables,
+                goal_variable: options.goal_variable,
+                opt_out_variable: options.opt_out_variable,
+            },
+            world: Mutex::new(World::new(
+                nature,
+                options.assistants,
+                balance,
+                options.faults,
+                options.requests_per_minute,
+            )),
+            log,
+            client,
+            webhooks,
+            closing: CancellationToken::new(),
+        });
+        webhook::start(app.clone(), due, app.closing.clone());
+        let server = axum::serve(
+            CuttableListener(listener),
+            router(app.clone()).into_make_service_with_connect_info::<Cutter>(),
+        )
+        .with_graceful_shutdown(app.closing.clone().cancelled_owned());
+        let server = tokio::spawn(async move { server.await });
+        Ok(SimulatorHandle { base_url: app.base_url.clone(), address, app, server })
+    }
+}
+
+fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/api/{*path}", any(api::serve))
+        .route("/login", any(api::login))
+        .route("/_sim/calls", get(control::calls))
+        .route("/_sim/requests", get(control::requests))
+        .route("/_sim/webhooks", get(control::webhooks))
+        .route("/_sim/clock", get(control::clock))
+        .route("/_sim/assistants/{id}", post(control::assistant))
+        .route("/_sim/balance", post(control::balance))
+        .route("/_sim/faults", get(control::faults).post(control::set_faults))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(app)
+}
+
+fn webhook_client() -> Result<reqwest::Client, reqwest::Error> {
+    // Somebody else in this process may have installed the same provider; only one can.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .tcp_nodelay(true)
+        .build()
+}
+
+/// What all parts share.
+struct App {
+    base_url: String,
+    api_key: String,
+    clock: ScaledClock,
+    dialect: wire::Dialect,
+    world: Mutex<World>,
+    log: Log,
+    client: reqwest::Client,
+    webhooks: mpsc::UnboundedSender<webhook::Due>,
+    closing: CancellationToken,
+}
+
+/// A running simulator. It stops when this is dropped; [`SimulatorHandle::shutdown`] waits for that.
+pub struct SimulatorHandle {
+    /// What a client uses as the provider's base URL, `/api` included.
+    pub base_url: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    app: Arc<App>,
+    server: JoinHandle<io::Result<()>>,
+}
+
+impl SimulatorHandle {
+    /// Every call that was placed, in the order of acceptance.
+    pub fn calls(&self) -> Vec<CallRecord> {
+        locked(&self.app.world).calls().iter().map(|call| CallRecord::clone(call)).collect()
+    }
+
+    /// The newest records: requests, calls, webhooks.
+    pub fn log(&self) -> Vec<Record> {
+        self.app.log.records()
+    }
+
+    /// The newest webhooks that were sent, or lost on purpose.
+    pub fn webhooks(&self) -> Vec<WebhookRecord> {
+        let records = self.log().into_iter();
+        records.filter_map(|record| if let Record::Webhook(webhook) = record { Some(webhook) } else { None }).collect()
+    }
+
+    /// The civil time it lives in.
+    pub fn clock(&self) -> ScaledClock {
+        self.app.clock
+    }
+
+    /// Activates or deactivates an assistant; false where there is none.
+    pub fn set_assistant_status(&self, id: u64, active: bool) -> bool {
+        self.app.change_assistants(Some(id), &Change { active: Some(active), ..Change::default() })
+    }
+
+    /// Changes one assistant, or all; false where there is none.
+    pub fn change_assistants(&self, id: Option<u64>, change: &AssistantChange) -> bool {
+        self.app.change_assistants(id, change)
+    }
+
+    /// Sends the results of every assistant to `url`, those of calls that are live included.
+    pub fn set_webhook_url(&self, url: &str) {
+        self.app.change_assistants(None, &Change { webhook_url: Some(url.to_owned()), ..Change::default() });
+    }
+
+    /// Sets the account's money.
+    pub fn set_balance(&self, balance: f64) {
+        locked(&self.app.world).balance_micros = micros(balance);
+    }
+
+    /// Replaces the faults.
+    ///
+    /// # Errors
+    /// Probabilities that are none.
+    pub fn set_faults(&self, faults: Faults) -> Result<(), InvalidFaults> {
+        faults.validate()?;
+        locked(&self.app.world).set_faults(faults);
+        Ok(())
+    }
+
+    /// Stops: answers on their way are finished, webhooks that are not due yet are never sent.
+    pub async fn shutdown(mut self) {
+        self.app.closing.cancel();
+        if tokio::time::timeout(SHUTDOWN_MAX, &mut self.server).await.is_err() {
+            self.server.abort();
+        }
+    }
+
+    /// Waits until the server ends by itself, which it only does when accepting connections is impossible.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn wait(mut self) -> io::Result<()> {
+        (&mut self.server).await.map_err(io::Error::other)?
+    }
+}
+
+impl Drop for SimulatorHandle {
+    fn drop(&mut self) {
+        self.app.closing.cancel();
+    }
+}
+
+/// Money in millionths. A number without bounds becomes the largest there is.
+fn micros(balance: f64) -> i64 {
+    (balance * 1e6) as i64
+}
+
+/// Reads `name=value,name=value`; what is no number is text.
+fn settings(text: &str) -> Result<Map<String, Value>, String> {
+    let mut settings = Map::new();
+    for setting in text.split(',').map(str::trim).filter(|setting| !setting.is_empty()) {
+        let (name, value) = setting.split_once('=').ok_or_else(|| format!("{setting:?} is not name=value"))?;
+        let value = value.trim();
+        let parsed = serde_json::from_str::<Value>(value).ok().filter(Value::is_number);
+        settings.insert(name.trim().to_owned(), parsed.unwrap_or_else(|| value.into()));
+    }
+    Ok(settings)
+}

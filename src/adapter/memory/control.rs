@@ -1,0 +1,93 @@
+//! Who dials, and the small tables that steer dialing.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::campaign::CampaignState;
+use crate::domain::id::{AccountName, AttemptId, Epoch, OwnerId};
+use crate::port::store::{CampaignRow, Control, Lease, OpenAttempt, StartsOf, Stop};
+
+use super::world::{LeaseRecord, World};
+
+pub(super) fn renew_leases(
+    world: &mut World,
+    owner: OwnerId,
+    accounts: &[AccountName],
+    ttl: Duration,
+    database_now: Duration,
+) -> Vec<Lease> {
+    let mut renewed = Vec::new();
+    for account in accounts {
+        let epoch = match world.lease.get(account) {
+            None => Epoch(1),
+            Some(held) if held.owner == owner => held.epoch,
+            Some(ended) if ended.expires_at <= database_now => Epoch(ended.epoch.0 + 1),
+            Some(_) => continue,
+        };
+        world.lease.insert(account.clone(), LeaseRecord { owner, epoch, expires_at: database_now + ttl });
+        renewed.push(Lease { account: account.clone(), owner, epoch });
+    }
+    renewed
+}
+
+/// The row stays, so that the epoch goes on growing.
+pub(super) fn release_leases(world: &mut World, owner: OwnerId, database_now: Duration) {
+    for lease in world.lease.values_mut().filter(|lease| lease.owner == owner) {
+        lease.expires_at = lease.expires_at.min(database_now);
+    }
+}
+
+pub(super) fn control(world: &World) -> Control {
+    let campaigns = world
+        .campaign
+        .iter()
+        .filter(|(_, campaign)| campaign.state != CampaignState::Finished)
+        .map(|(id, campaign)| CampaignRow {
+            campaign_id: *id,
+            name: campaign.name.clone(),
+            state: campaign.state,
+            version: campaign.version,
+            definition: campaign.definition.clone(),
+        })
+        .collect();
+    let mut groups: Vec<_> = world.calling_group.iter().map(|(key, id)| (*id, key.clone())).collect();
+    groups.sort_unstable();
+    Control {
+        campaigns,
+        groups,
+        strata: world.stratum.iter().copied().collect(),
+        stops: world
+            .stop
+            .iter()
+            .map(|(account, reason)| Stop { account: account.clone(), reason: reason.clone() })
+            .collect(),
+        account_states: world.account_state.values().cloned().collect(),
+    }
+}
+
+pub(super) fn open_attempts(world: &World, account: &AccountName) -> Vec<OpenAttempt> {
+    let mut open: Vec<_> = world.open_attempt.values().filter(|open| open.account == *account).cloned().collect();
+    open.sort_by_key(|open| open.attempt_id);
+    open
+}
+
+/// A request leaves within its permit's second; an hour leaves room for whoever records times by other clocks.
+const INTENT_TO_SENT_MAX: SignedDuration = SignedDuration::from_hours(1);
+
+pub(super) fn starts_since(world: &World, whose: StartsOf<'_>, since: Timestamp, at_most: u32) -> u32 {
+    let intended_since = since.saturating_sub(INTENT_TO_SENT_MAX).expect("a duration of hours saturates");
+    let first = AttemptId::from_stored(uuid::Uuid::nil());
+    let starts = world
+        .attempts_by_intent
+        .range((intended_since, first)..)
+        .map(|(_, id)| (id, &world.attempt[id]))
+        .filter(|(id, attempt)| match whose {
+            StartsOf::Account(account) => attempt.account == *account,
+            StartsOf::Campaign(campaign_id) => id.key().campaign_id == campaign_id,
+        })
+        .filter(|(_, attempt)| attempt.may_have_been_sent() && attempt.at() >= since)
+        .take(at_most as usize)
+        .count();
+    u32::try_from(starts).expect("taken at most `at_most`")
+}

@@ -1,0 +1,103 @@
+//! Raw events, and whose they are.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::domain::id::{AccountName, InboxId};
+use crate::port::store::{Binding, CallKey, CallMatch, InboxEvent, InboxMark, PendingEvent};
+
+use super::dial::learn_call;
+use super::world::{InboxRecord, PendingRecord, World};
+
+/// What is written next to an event that matched no call in all its time.
+const UNMATCHED: &str = "matched no call";
+
+pub(super) fn append(world: &mut World, events: &[InboxEvent], now: Timestamp) {
+    for event in events {
+        let inbox_id = InboxId(world.next_key("inbox"));
+        let InboxEvent { account, source, body, attempt_id } = event.clone();
+        let record = InboxRecord { received_at: now, account: account.clone(), source, body, problem: None };
+        world.inbox.insert(inbox_id, record);
+        world.pending.insert(inbox_id, PendingRecord { account, retry_at: now, attempt_id });
+    }
+}
+
+pub(super) fn peek(world: &World, account: &AccountName, now: Timestamp, limit: u32) -> Vec<PendingEvent> {
+    let pending = || world.pending.iter().filter(|(_, record)| record.account == *account);
+    let due: BTreeSet<InboxId> =
+        pending().filter(|(_, record)| record.retry_at <= now).map(|(id, _)| *id).take(limit as usize).collect();
+    let attempts: BTreeSet<_> = due.iter().filter_map(|id| world.pending[id].attempt_id).collect();
+    pending()
+        .filter(|(id, record)| due.contains(id) || record.attempt_id.is_some_and(|id| attempts.contains(&id)))
+        .map(|(id, record)| {
+            let event = &world.inbox[id];
+            PendingEvent {
+                inbox_id: *id,
+                source: event.source,
+                received_at: event.received_at,
+                body: event.body.clone(),
+                attempt_id: record.attempt_id,
+            }
+        })
+        .collect()
+}
+
+pub(super) fn find_attempts(world: &World, account: &AccountName, calls: &[CallKey]) -> Vec<CallMatch> {
+    calls.iter().map(|call| find_one(world, account, call)).collect()
+}
+
+fn find_one(world: &World, account: &AccountName, call: &CallKey) -> CallMatch {
+    let bound = call
+        .call_id
+        .as_ref()
+        .and_then(|call_id| world.provider_call.get(&(account.clone(), call_id.clone())))
+        .map(|(attempt_id, _)| *attempt_id);
+    let by_token = call.token.filter(|token| world.attempt.get(token).is_some_and(|found| found.account == *account));
+    let open_unbound = call
+        .phone
+        .as_ref()
+        .and_then(|phone| world.open_attempt.get(phone))
+        .filter(|open| open.account == *account && open.call_id.is_none());
+    CallMatch {
+        bound,
+        token_exists: by_token.is_some(),
+        open_unbound: open_unbound.cloned(),
+        ended: bound.or(by_token).is_some_and(|id| world.attempt[&id].end.is_some()),
+    }
+}
+
+pub(super) fn bind(world: &mut World, account: &AccountName, bindings: &[Binding]) {
+    for binding in bindings {
+        let attempt = world.attempt.get(&binding.attempt_id);
+        assert!(
+            attempt.is_some_and(|attempt| attempt.account == *account),
+            "a call is bound to an attempt of its own account"
+        );
+        learn_call(world, binding.attempt_id, &binding.call_id, binding.basis);
+    }
+}
+
+pub(super) fn mark(world: &mut World, marks: &[(InboxId, InboxMark)]) {
+    for (inbox_id, mark) in marks {
+        let Some(pending) = world.pending.get_mut(inbox_id) else {
+            continue;
+        };
+        match mark {
+            InboxMark::Later { retry_at, attempt_id } => {
+                pending.retry_at = *retry_at;
+                pending.attempt_id = attempt_id.or(pending.attempt_id);
+            }
+            InboxMark::Done => close(world, *inbox_id, None),
+            InboxMark::Quarantined { problem } => close(world, *inbox_id, Some(problem.clone())),
+            InboxMark::Unmatched => close(world, *inbox_id, Some(UNMATCHED.to_owned())),
+        }
+    }
+}
+
+fn close(world: &mut World, inbox_id: InboxId, problem: Option<String>) {
+    world.pending.remove(&inbox_id);
+    if let Some(event) = world.inbox.get_mut(&inbox_id) {
+        event.problem = problem;
+    }
+}

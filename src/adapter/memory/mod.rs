@@ -1,0 +1,338 @@
+//! The database's twin in memory: it carries simulation and forecasts, and passes the same suite as Postgres.
+//!
+//! All tables are ordered maps behind one lock, so a run repeats exactly. Each method waits once before its effect and
+//! once after it: a future that is dropped is cut on either side of the commit, never inside it. A hook injects what a
+//! network does to a database. It has no clock and no randomness: lease times come from an injected database clock.
+
+mod campaign;
+mod control;
+mod dial;
+mod due;
+mod enrolment;
+mod inbox;
+mod invariant;
+mod retention;
+mod settle;
+mod user;
+mod world;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::assistant::Assistant;
+use crate::domain::campaign::CampaignState;
+use crate::domain::id::{AccountName, AttemptId, CampaignId, InboxId, Installation, LeadId, OwnerId};
+use crate::port::permit::CommittedIntent;
+use crate::port::store::{
+    AccountState, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate, Control, DialIntent, DueKey,
+    EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease, ListPage, OpenAttempt,
+    OpenChange, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord, RetainReport, RetentionPolicy, Settlement,
+    StartsOf, Store, StoreError, Verdict,
+};
+
+pub use user::NewLead;
+pub use world::{
+    AttemptEnd, AttemptRecord, CampaignListRecord, CampaignRecord, DispositionRecord, DuePosition, DueRecord,
+    InboxRecord, LeadRecord, LeaseRecord, PendingRecord, ResultRecord, World,
+};
+
+/// A database in memory. Clones share it, as replicas do.
+#[derive(Clone)]
+pub struct MemoryStore {
+    world: Arc<Mutex<World>>,
+    installation: Installation,
+    database_clock: DatabaseClock,
+    fault_hook: Option<FaultHook>,
+}
+
+/// The database's own clock: time since any fixed moment, never going back.
+pub type DatabaseClock = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// Decides what the network does to a method's call, before its effect and after it.
+pub type FaultHook = Arc<dyn Fn(&'static str, Point) -> Fault + Send + Sync>;
+
+/// Where in a call a fault may strike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Point {
+    /// Nothing has happened yet.
+    Before,
+    /// The effect is durable, the answer is on its way.
+    After,
+}
+
+/// What strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// The database cannot be reached. After a write this is [`Fault::CommitUnknown`], since the caller may take
+    /// `Unavailable` to mean that nothing was written.
+    Unavailable,
+    /// The connection breaks under a write. For a read this is [`Fault::Unavailable`].
+    CommitUnknown,
+}
+
+/// The injected reason of a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("injected {point:?} {method}")]
+struct Injected {
+    method: &'static str,
+    point: Point,
+}
+
+impl MemoryStore {
+    /// An empty database.
+    pub fn new(installation: Installation, database_clock: DatabaseClock) -> Self {
+        let world = Arc::new(Mutex::new(World::new(installation)));
+        Self { world, installation, database_clock, fault_hook: None }
+    }
+
+    /// The same database, reached through a network with faults.
+    pub fn with_faults(&self, fault_hook: FaultHook) -> Self {
+        Self { fault_hook: Some(fault_hook), ..self.clone() }
+    }
+
+    /// Looks at the tables. The look must not call the store.
+    pub fn inspect<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+        look(&self.locked())
+    }
+
+    /// The invariants that are broken, as far as the database can tell; a sentence each.
+    pub fn check_invariants(&self) -> Vec<String> {
+        self.inspect(invariant::broken)
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, World> {
+        self.world.lock().expect("a broken constraint ends the run")
+    }
+
+    async fn read<T>(&self, method: &'static str, effect: impl FnOnce(&World) -> T + Send) -> Result<T, StoreError> {
+        self.consult_for_read(method, Point::Before)?;
+        tokio::task::yield_now().await;
+        let answer = effect(&self.locked());
+        self.consult_for_read(method, Point::After)?;
+        tokio::task::yield_now().await;
+        Ok(answer)
+    }
+
+    async fn write<T>(
+        &self,
+        method: &'static str,
+        effect: impl FnOnce(&mut World) -> T + Send,
+    ) -> Result<T, StoreError> {
+        self.consult_for_write(method, Point::Before)?;
+        tokio::task::yield_now().await;
+        let answer = effect(&mut self.locked());
+        self.consult_for_write(method, Point::After)?;
+        tokio::task::yield_now().await;
+        Ok(answer)
+    }
+
+    fn fault(&self, method: &'static str, point: Point) -> Fault {
+        self.fault_hook.as_ref().map_or(Fault::None, |hook| hook(method, point))
+    }
+
+    fn consult_for_read(&self, method: &'static str, point: Point) -> Result<(), StoreError> {
+        match self.fault(method, point) {
+            Fault::None => Ok(()),
+            Fault::Unavailable | Fault::CommitUnknown => {
+                Err(StoreError::Unavailable(Box::new(Injected { method, point })))
+            }
+        }
+    }
+
+    fn consult_for_write(&self, method: &'static str, point: Point) -> Result<(), StoreError> {
+        let injected = Box::new(Injected { method, point });
+        match (self.fault(method, point), point) {
+            (Fault::None, _) => Ok(()),
+            (Fault::Unavailable, Point::Before) => Err(StoreError::Unavailable(injected)),
+            (Fault::Unavailable, Point::After) | (Fault::CommitUnknown, _) => Err(StoreError::CommitUnknown(injected)),
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn installation(&self) -> Installation {
+        self.installation
+    }
+
+    async fn renew_leases(
+        &self,
+        owner: OwnerId,
+        accounts: &[AccountName],
+        ttl: Duration,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let clock = &self.database_clock;
+        self.write("renew_leases", |world| control::renew_leases(world, owner, accounts, ttl, clock())).await
+    }
+
+    async fn release_leases(&self, owner: OwnerId) -> Result<(), StoreError> {
+        let clock = &self.database_clock;
+        self.write("release_leases", |world| control::release_leases(world, owner, clock())).await
+    }
+
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.read("control", control::control).await
+    }
+
+    async fn open_attempts(&self, account: &AccountName) -> Result<Vec<OpenAttempt>, StoreError> {
+        self.read("open_attempts", |world| control::open_attempts(world, account)).await
+    }
+
+    async fn starts_since(&self, whose: StartsOf<'_>, since: Timestamp, at_most: u32) -> Result<u32, StoreError> {
+        self.read("starts_since", |world| control::starts_since(world, whose, since, at_most)).await
+    }
+
+    async fn peek_due(
+        &self,
+        now: Timestamp,
+        person_since: Timestamp,
+        probes: &[Probe],
+    ) -> Result<Vec<Candidate>, StoreError> {
+        self.read("peek_due", |world| due::peek(world, now, person_since, probes)).await
+    }
+
+    async fn begin_dials(
+        &self,
+        lease: &Lease,
+        intents: &[DialIntent],
+        now: Timestamp,
+    ) -> Result<Vec<CommittedIntent>, StoreError> {
+        let clock = &self.database_clock;
+        self.write("begin_dials", |world| dial::begin(world, lease, intents, now, clock())).await
+    }
+
+    async fn confirm(
+        &self,
+        attempts: &[AttemptId],
+        now: Timestamp,
+        person_since: Timestamp,
+    ) -> Result<Vec<(AttemptId, PersonFacts)>, StoreError> {
+        self.read("confirm", |world| dial::confirm(world, attempts, now, person_since)).await
+    }
+
+    async fn record_replies(&self, replies: &[ReplyRecord]) -> Result<Vec<AttemptId>, StoreError> {
+        self.write("record_replies", |world| dial::record_replies(world, replies)).await
+    }
+
+    async fn change_open(&self, changes: &[OpenChange]) -> Result<Vec<AttemptId>, StoreError> {
+        self.write("change_open", |world| dial::change_open(world, changes)).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<AttemptId>, StoreError> {
+        self.write("settle", |world| settle::settle(world, settlements)).await
+    }
+
+    async fn history(&self, leads: &[(CampaignId, LeadId)]) -> Result<Vec<PastAttempt>, StoreError> {
+        self.read("history", |world| settle::history(world, leads)).await
+    }
+
+    async fn defer(&self, deferrals: &[(DueKey, Timestamp)]) -> Result<u64, StoreError> {
+        self.write("defer", |world| due::defer(world, deferrals)).await
+    }
+
+    async fn dispose(&self, verdicts: &[(DueKey, Verdict)], now: Timestamp) -> Result<u64, StoreError> {
+        self.write("dispose", |world| due::dispose(world, verdicts, now)).await
+    }
+
+    async fn append_inbox(&self, events: &[InboxEvent], now: Timestamp) -> Result<(), StoreError> {
+        self.write("append_inbox", |world| inbox::append(world, events, now)).await
+    }
+
+    async fn peek_inbox(
+        &self,
+        account: &AccountName,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PendingEvent>, StoreError> {
+        self.read("peek_inbox", |world| inbox::peek(world, account, now, limit)).await
+    }
+
+    async fn find_attempts(&self, account: &AccountName, calls: &[CallKey]) -> Result<Vec<CallMatch>, StoreError> {
+        self.read("find_attempts", |world| inbox::find_attempts(world, account, calls)).await
+    }
+
+    async fn bind_calls(&self, account: &AccountName, bindings: &[Binding]) -> Result<(), StoreError> {
+        self.write("bind_calls", |world| inbox::bind(world, account, bindings)).await
+    }
+
+    async fn mark_inbox(&self, marks: &[(InboxId, InboxMark)], _now: Timestamp) -> Result<(), StoreError> {
+        self.write("mark_inbox", |world| inbox::mark(world, marks)).await
+    }
+
+    async fn apply_late(&self, late: &[LateResult], now: Timestamp) -> Result<(), StoreError> {
+        self.write("apply_late", |world| settle::apply_late(world, late, now)).await
+    }
+
+    async fn peek_lead_changes(&self, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
+        self.read("peek_lead_changes", |world| enrolment::peek_changes(world, limit)).await
+    }
+
+    async fn next_list_page(&self, limit: u32) -> Result<Option<ListPage>, StoreError> {
+        self.read("next_list_page", |world| enrolment::next_page(world, limit)).await
+    }
+
+    async fn apply_enrolment(
+        &self,
+        steps: &[EnrolmentStep],
+        done: EnrolmentDone,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write("apply_enrolment", |world| enrolment::apply(world, steps, done, now)).await
+    }
+
+    async fn set_campaign_lists(&self, lists: &[CampaignLists]) -> Result<(), StoreError> {
+        self.write("set_campaign_lists", |world| enrolment::set_campaign_lists(world, lists)).await
+    }
+
+    async fn note_campaigns(&self, notes: &[(CampaignId, Option<String>)]) -> Result<(), StoreError> {
+        self.write("note_campaigns", |world| campaign::note(world, notes)).await
+    }
+
+    async fn backlog(&self, campaign_id: CampaignId) -> Result<Backlog, StoreError> {
+        self.read("backlog", |world| campaign::backlog(world, campaign_id)).await
+    }
+
+    async fn dispose_all_due(
+        &self,
+        campaign_id: CampaignId,
+        verdict: &Verdict,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.write("dispose_all_due", |world| due::dispose_all(world, campaign_id, verdict, limit, now)).await
+    }
+
+    async fn advance_campaign(
+        &self,
+        campaign_id: CampaignId,
+        from: CampaignState,
+        to: CampaignState,
+        _now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write("advance_campaign", |world| campaign::advance(world, campaign_id, from, to)).await
+    }
+
+    async fn save_roster(
+        &self,
+        account: &AccountName,
+        roster: &[Assistant],
+        _now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write("save_roster", |world| campaign::save_roster(world, account, roster)).await
+    }
+
+    async fn save_account_state(&self, state: &AccountState) -> Result<(), StoreError> {
+        self.write("save_account_state", |world| campaign::save_account_state(world, state)).await
+    }
+
+    async fn expire_suppressions(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.write("expire_suppressions", |world| retention::expire_suppressions(world, now)).await
+    }
+
+    async fn retain(&self, now: Timestamp, policy: RetentionPolicy) -> Result<RetainReport, StoreError> {
+        self.write("retain", |world| retention::retain(world, now, policy)).await
+    }
+}

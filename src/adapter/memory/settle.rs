@@ -1,0 +1,163 @@
+//! Attempts end, and evidence about them may come later still.
+
+use jiff::Timestamp;
+
+use crate::domain::id::{AttemptId, CampaignId, LeadId};
+use crate::port::store::{CallResult, DueKey, LateResult, NextPlace, OpenAttempt, PastAttempt, Settlement, Stratum};
+
+use super::dial::{learn_call, learn_sent_at};
+use super::due::take_out;
+use super::world::{AttemptEnd, DispositionRecord, ResultRecord, World};
+
+pub(super) fn settle(world: &mut World, settlements: &[Settlement]) -> Vec<AttemptId> {
+    settlements.iter().filter(|settlement| settle_one(world, settlement)).map(|ended| ended.attempt_id).collect()
+}
+
+pub(super) fn settle_one(world: &mut World, settlement: &Settlement) -> bool {
+    let id = settlement.attempt_id;
+    if !world.open(id).is_some_and(|open| open.state.may_end_as(settlement.outcome)) {
+        return false;
+    }
+    let open = world.take_open(id).expect("just seen to be open");
+    learn_sent_at(world, id, settlement.sent_at);
+    let attempt = world.attempt.get_mut(&id).expect("an open attempt has a row of its own");
+    assert_eq!(attempt.end, None, "an open attempt has not ended");
+    attempt.end = Some(AttemptEnd {
+        ended_at: settlement.ended_at,
+        outcome: settlement.outcome,
+        reason: settlement.reason.clone(),
+    });
+    attempt.refused = settlement.refused;
+    if let Some(result) = &settlement.result {
+        attempt.goal_met = result.goal_met;
+        bind_result(world, id, result);
+        let record = ResultRecord { result: result.clone(), contradicted_by: None, recorded_at: settlement.ended_at };
+        assert_eq!(world.call_result.insert(id, record), None, "an attempt has one result");
+    }
+    move_on(world, &open, settlement);
+    if let Some(reason) = &settlement.suppress {
+        world.suppress(&open.phone, reason);
+    }
+    for inbox_id in &settlement.inbox {
+        world.pending.remove(inbox_id);
+    }
+    true
+}
+
+fn bind_result(world: &mut World, id: AttemptId, result: &CallResult) {
+    if let (Some(call_id), Some(basis)) = (&result.call_id, result.match_basis) {
+        learn_call(world, id, call_id, basis);
+    }
+}
+
+fn move_on(world: &mut World, open: &OpenAttempt, settlement: &Settlement) {
+    let key = open.attempt_id.key();
+    let following = key.attempt_no + 1;
+    match &settlement.next {
+        NextPlace::Due { due_at, attempt_no, tries } => {
+            assert_eq!(*attempt_no, following, "attempts are numbered one after the other");
+            world.insert_due(&DueKey {
+                stratum: Stratum {
+                    campaign_id: key.campaign_id,
+                    calling_group_id: open.calling_group_id,
+                    priority: open.priority,
+                },
+                due_at: *due_at,
+                lead_id: key.lead_id,
+                attempt_no: *attempt_no,
+                tries: *tries,
+                phone: open.phone.clone(),
+            });
+        }
+        NextPlace::Disposed { verdict, attempt_no, tries } => {
+            assert_eq!(*attempt_no, following, "attempts are numbered one after the other");
+            let record = DispositionRecord {
+                verdict: verdict.clone(),
+                attempt_no: *attempt_no,
+                tries: *tries,
+                disposed_at: settlement.ended_at,
+            };
+            world.set_disposition(key.campaign_id, key.lead_id, record);
+        }
+    }
+}
+
+pub(super) fn history(world: &World, leads: &[(CampaignId, LeadId)]) -> Vec<PastAttempt> {
+    let past = |(campaign_id, lead_id): &(CampaignId, LeadId)| {
+        world
+            .attempts_of_lead(*campaign_id, *lead_id)
+            .filter_map(|(attempt_id, attempt)| {
+                let outcome = attempt.outcome()?;
+                Some(PastAttempt {
+                    attempt_id,
+                    tries: attempt.tries,
+                    outcome,
+                    goal_met: attempt.goal_met,
+                    refused: attempt.refused,
+                })
+            })
+            .collect::<Vec<_>>()
+    };
+    leads.iter().flat_map(past).collect()
+}
+
+pub(super) fn apply_late(world: &mut World, late: &[LateResult], now: Timestamp) {
+    for result in late {
+        apply_late_one(world, result, now);
+    }
+}
+
+fn apply_late_one(world: &mut World, late: &LateResult, now: Timestamp) {
+    let id = late.attempt_id;
+    let Some(attempt) = world.attempt.get_mut(&id).filter(|attempt| attempt.end.is_some()) else {
+        return;
+    };
+    attempt.goal_met = attempt.goal_met.or(late.result.goal_met);
+    let phone = attempt.phone.clone();
+    let record = world.call_result.entry(id).or_insert_with(|| ResultRecord {
+        result: CallResult::default(),
+        contradicted_by: None,
+        recorded_at: now,
+    });
+    add(&mut record.result, &late.result);
+    record.contradicted_by = record.contradicted_by.or(late.contradicts);
+    bind_result(world, id, &late.result);
+    if let Some(verdict) = &late.verdict {
+        let key = id.key();
+        take_out(world, key.campaign_id, key.lead_id, verdict, now);
+    }
+    if let Some(reason) = &late.suppress {
+        world.suppress(&phone, reason);
+    }
+    world.pending.remove(&late.inbox_id);
+}
+
+/// Fills in what is missing; what is known stays.
+fn add(known: &mut CallResult, new: &CallResult) {
+    let CallResult {
+        call_id,
+        match_basis,
+        status,
+        answered_by,
+        duration_seconds,
+        cost,
+        transcript,
+        recording_url,
+        extracted,
+        goal_met,
+    } = new;
+    known.call_id = known.call_id.take().or_else(|| call_id.clone());
+    known.match_basis = known.match_basis.or(*match_basis);
+    if known.status.is_empty() {
+        known.status.clone_from(status);
+    }
+    known.answered_by = known.answered_by.take().or_else(|| answered_by.clone());
+    known.duration_seconds = known.duration_seconds.or(*duration_seconds);
+    known.cost = known.cost.take().or_else(|| cost.clone());
+    known.transcript = known.transcript.take().or_else(|| transcript.clone());
+    known.recording_url = known.recording_url.take().or_else(|| recording_url.clone());
+    if known.extracted.is_empty() {
+        known.extracted.clone_from(extracted);
+    }
+    known.goal_met = known.goal_met.or(*goal_met);
+}

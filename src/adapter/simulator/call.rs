@@ -1,0 +1,427 @@
+//! What happens to one call: decided as a whole when it is accepted, from the seed, the phone and how often that
+//! phone was rung before. Its status at any later moment is then a pure function of time.
+
+use std::str::FromStr;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::dice::Dice;
+use super::fault::Fault;
+use super::span::Span;
+use crate::domain::outcome::words;
+
+/// One call the simulator placed, with its whole life; all instants are civil.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// The provider's id.
+    pub call_id: u64,
+    /// Who was rung, E.164.
+    pub phone: String,
+    /// Which assistant called.
+    pub assistant_id: u64,
+    /// The variables of the request.
+    pub variables: Map<String, Value>,
+    /// How many calls to this phone came before.
+    pub rung_before: u64,
+    /// When the request was accepted. From here the call is live.
+    pub accepted_at: Timestamp,
+    /// When the phone began to ring, if it did.
+    pub ringing_at: Option<Timestamp>,
+    /// When somebody or something answered.
+    pub answered_at: Option<Timestamp>,
+    /// When the call was over. From here it is not live.
+    pub ended_at: Timestamp,
+    /// When its result was complete; until then an answered call is only `ended…`.
+    pub completed_at: Timestamp,
+    /// When the list first shows it.
+    pub listed_at: Timestamp,
+    /// How it ended.
+    pub fate: Fate,
+    /// What went wrong with the answer to its request.
+    pub fault: Option<Fault>,
+}
+
+words!(
+    /// How a simulated call ends.
+    Fate {
+        /// A person answered and the goal was met.
+        GoalMet = "goal_met",
+        /// A person answered; the goal was not met.
+        Declined = "declined",
+        /// A person answered and asked never to be called again.
+        OptOut = "opt_out",
+        /// A machine answered.
+        Voicemail = "voicemail",
+        /// It rang out.
+        NoAnswer = "no_answer",
+        /// The line was busy.
+        Busy = "busy",
+        /// The network could not complete the call.
+        Failed = "failed",
+    }
+);
+
+/// How calls end: weights of the fates, and the share of numbers that are refused outright.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutcomeMix {
+    /// Weight of [`Fate::GoalMet`].
+    pub goal_met: f64,
+    /// Weight of [`Fate::Declined`].
+    pub declined: f64,
+    /// Weight of [`Fate::OptOut`].
+    pub opt_out: f64,
+    /// Weight of [`Fate::Voicemail`].
+    pub voicemail: f64,
+    /// Weight of [`Fate::NoAnswer`].
+    pub no_answer: f64,
+    /// Weight of [`Fate::Busy`].
+    pub busy: f64,
+    /// Weight of [`Fate::Failed`].
+    pub failed: f64,
+    /// Share of the phone numbers, 0 to 1, that every request is refused for with a 400.
+    pub refused_numbers: f64,
+}
+
+impl Default for OutcomeMix {
+    /// Roughly a consumer list at working hours; made up, for demonstrations.
+    fn default() -> Self {
+        Self {
+            goal_met: 12.0,
+            declined: 24.0,
+            opt_out: 2.0,
+            voicemail: 20.0,
+            no_answer: 30.0,
+            busy: 8.0,
+            failed: 4.0,
+            refused_numbers: 0.01,
+        }
+    }
+}
+
+impl OutcomeMix {
+    /// Every call ends like this, and no number is refused.
+    pub fn only(fate: Fate) -> Self {
+        let weight = |of: Fate| if of == fate { 1.0 } else { 0.0 };
+        Self {
+            goal_met: weight(Fate::GoalMet),
+            declined: weight(Fate::Declined),
+            opt_out: weight(Fate::OptOut),
+            voicemail: weight(Fate::Voicemail),
+            no_answer: weight(Fate::NoAnswer),
+            busy: weight(Fate::Busy),
+            failed: weight(Fate::Failed),
+            refused_numbers: 0.0,
+        }
+    }
+
+    /// Refuses weights that cannot be drawn from.
+    ///
+    /// # Errors
+    /// A negative or endless weight, no weight at all, or a share that is none.
+    pub fn validate(&self) -> Result<(), InvalidMix> {
+        let weights = self.weights();
+        if let Some((fate, weight)) = weights.iter().find(|(_, weight)| !(weight.is_finite() && *weight >= 0.0)) {
+            return Err(InvalidMix(format!("weight {weight} of {fate} is not a number from 0 up")));
+        }
+        if weights.iter().map(|(_, weight)| weight).sum::<f64>() <= 0.0 {
+            return Err(InvalidMix("all weights are zero".to_owned()));
+        }
+        if !(0.0..=1.0).contains(&self.refused_numbers) {
+            return Err(InvalidMix(format!("refused_numbers {} is not between 0 and 1", self.refused_numbers)));
+        }
+        Ok(())
+    }
+
+    /// Whether every request for this number is refused.
+    pub(super) fn refuses(&self, seed: u64, phone: &str) -> bool {
+        Dice::new(seed, "refused", phone, 0).chance(self.refused_numbers)
+    }
+
+    fn draw(&self, dice: &mut Dice) -> Fate {
+        let weights = self.weights();
+        let total = weights.iter().map(|(_, weight)| weight).sum();
+        dice.pick(&weights, total).unwrap_or(Fate::NoAnswer)
+    }
+
+    fn weights(&self) -> [(Fate, f64); 7] {
+        [
+            (Fate::GoalMet, self.goal_met),
+            (Fate::Declined, self.declined),
+            (Fate::OptOut, self.opt_out),
+            (Fate::Voicemail, self.voicemail),
+            (Fate::NoAnswer, self.no_answer),
+            (Fate::Busy, self.busy),
+            (Fate::Failed, self.failed),
+        ]
+    }
+}
+
+/// Why an outcome mix cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("outcome mix: {0}")]
+pub struct InvalidMix(String);
+
+impl FromStr for OutcomeMix {
+    type Err = InvalidMix;
+
+    /// Reads `goal_met=1,no_answer=3,refused_numbers=0.05`; a weight that is not named is 0. Empty is the default.
+    fn from_str(text: &str) -> Result<Self, InvalidMix> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let mut tree = serde_json::to_value(Self { no_answer: 0.0, ..Self::only(Fate::NoAnswer) })
+            .map_err(|error| InvalidMix(error.to_string()))?;
+        for (name, value) in super::settings(text).map_err(InvalidMix)? {
+            tree[name.as_str()] = value;
+        }
+        let mix: Self = serde_json::from_value(tree).map_err(|error| InvalidMix(error.to_string()))?;
+        mix.validate()?;
+        Ok(mix)
+    }
+}
+
+/// How long the parts of a call take, civil.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timing {
+    /// From accepting the request until the phone rings (or is busy, or fails).
+    pub setup: Span,
+    /// Ringing until somebody answers.
+    pub ring: Span,
+    /// Ringing until the provider gives up. The vendor's default is 30 s (assistant settings, read 2026-11-21).
+    pub ring_out: Span,
+    /// A conversation.
+    pub talk: Span,
+    /// From the end of a conversation until its result is complete.
+    pub evaluation: Span,
+    /// From the complete result until the webhook is sent.
+    pub webhook_delay: Span,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            setup: Span::milliseconds(500, 3_000),
+            ring: Span::seconds(3, 25),
+            ring_out: Span::seconds(30, 30),
+            talk: Span::seconds(15, 180),
+            evaluation: Span::seconds(2, 10),
+            webhook_delay: Span::milliseconds(200, 2_000),
+        }
+    }
+}
+
+/// What a call is decided from.
+pub(super) struct Plan<'a> {
+    pub seed: u64,
+    pub mix: &'a OutcomeMix,
+    pub timing: &'a Timing,
+    pub list_lag: Span,
+}
+
+impl Plan<'_> {
+    /// Decides the whole life of a call that is accepted at `accepted_at`.
+    pub(super) fn call(&self, request: Request, rung_before: u64, accepted_at: Timestamp) -> CallRecord {
+        let mut dice = Dice::new(self.seed, "call", &request.phone, rung_before);
+        let fate = self.mix.draw(&mut dice);
+        let timing = self.timing;
+        let [setup, ring, ring_out, talk, evaluation] =
+            [timing.setup, timing.ring, timing.ring_out, timing.talk, timing.evaluation]
+                .map(|span| span.draw(&mut dice));
+        let lag = self.list_lag.draw(&mut dice);
+        let rings_at = accepted_at + setup;
+        let (ringing_at, answered_at, ended_at, completed_at) = match fate {
+            Fate::GoalMet | Fate::Declined | Fate::OptOut | Fate::Voicemail => {
+                let answered_at = rings_at + ring;
+                let ended_at = answered_at + talk;
+                (Some(rings_at), Some(answered_at), ended_at, ended_at + evaluation)
+            }
+            Fate::NoAnswer => (Some(rings_at), None, rings_at + ring_out, rings_at + ring_out),
+            Fate::Busy | Fate::Failed => (None, None, rings_at, rings_at),
+        };
+        CallRecord {
+            call_id: request.call_id,
+            phone: request.phone,
+            assistant_id: request.assistant_id,
+            variables: request.variables,
+            rung_before,
+            accepted_at,
+            ringing_at,
+            answered_at,
+            ended_at,
+            completed_at,
+            listed_at: accepted_at + lag,
+            fate,
+            fault: request.fault,
+        }
+    }
+}
+
+/// One accepted request.
+pub(super) struct Request {
+    pub call_id: u64,
+    pub phone: String,
+    pub assistant_id: u64,
+    pub variables: Map<String, Value>,
+    pub fault: Option<Fault>,
+}
+
+/// Where a call is in its life, in the provider's words (`GET /user/calls`, `status` filter, read 2026-11-21).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Initiated,
+    Ringing,
+    InProgress,
+    EndedByCustomer,
+    EndedByAssistant,
+    Completed,
+    NoAnswer,
+    Busy,
+    Failed,
+}
+
+impl Status {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Initiated => "initiated",
+            Self::Ringing => "ringing",
+            Self::InProgress => "in-progress",
+            Self::EndedByCustomer => "ended_by_customer",
+            Self::EndedByAssistant => "ended_by_assistant",
+            Self::Completed => "completed",
+            Self::NoAnswer => "no-answer",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl CallRecord {
+    pub(super) fn status(&self, now: Timestamp) -> Status {
+        if now >= self.completed_at {
+            return match self.fate {
+                Fate::GoalMet | Fate::Declined | Fate::OptOut | Fate::Voicemail => Status::Completed,
+                Fate::NoAnswer => Status::NoAnswer,
+                Fate::Busy => Status::Busy,
+                Fate::Failed => Status::Failed,
+            };
+        }
+        let reached = |at: Option<Timestamp>| at.is_some_and(|at| now >= at);
+        if now >= self.ended_at {
+            // An even id is as good a coin as any: who hung up changes nothing but the word.
+            if self.call_id.is_multiple_of(2) { Status::EndedByCustomer } else { Status::EndedByAssistant }
+        } else if reached(self.answered_at) {
+            Status::InProgress
+        } else if reached(self.ringing_at) {
+            Status::Ringing
+        } else {
+            Status::Initiated
+        }
+    }
+
+    /// The last moment at which the provider changed it, as far as `now` knows.
+    pub(super) fn updated_at(&self, now: Timestamp) -> Timestamp {
+        [Some(self.completed_at), Some(self.ended_at), self.answered_at, self.ringing_at]
+            .into_iter()
+            .flatten()
+            .find(|at| *at <= now)
+            .unwrap_or(self.accepted_at)
+    }
+
+    /// How long the conversation was, or is so far.
+    pub(super) fn talked(&self, now: Timestamp) -> SignedDuration {
+        let talked = self.answered_at.map(|from| now.min(self.ended_at).duration_since(from));
+        talked.unwrap_or_default().max(SignedDuration::ZERO)
+    }
+
+    /// What the whole call costs, in millionths: two cents a started minute of conversation.
+    pub(super) fn cost_micros(&self) -> i64 {
+        let seconds = self.talked(self.ended_at).as_secs();
+        20_000 * ((seconds + 59) / 60)
+    }
+
+    /// Whether a person spoke with the assistant.
+    pub fn answered_by_person(&self) -> bool {
+        match self.fate {
+            Fate::GoalMet | Fate::Declined | Fate::OptOut => true,
+            Fate::Voicemail | Fate::NoAnswer | Fate::Busy | Fate::Failed => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(fate: Fate, rung_before: u64, accepted_at: &str) -> CallRecord {
+        let plan =
+            Plan { seed: 1, mix: &OutcomeMix::only(fate), timing: &Timing::default(), list_lag: Span::seconds(10, 90) };
+        let request = Request {
+            call_id: 7,
+            phone: "+12025550100".to_owned(),
+            assistant_id: 123,
+            variables: Map::new(),
+            fault: None,
+        };
+        plan.call(request, rung_before, accepted_at.parse().unwrap())
+    }
+
+    #[test]
+    fn a_call_passes_through_its_states_in_order() {
+        let answered = call(Fate::GoalMet, 0, "2026-03-02T09:00:00Z");
+        let just_before = |at: Timestamp| at - SignedDuration::from_micros(1);
+        for (now, status) in [
+            (answered.accepted_at, "initiated"),
+            (answered.ringing_at.unwrap(), "ringing"),
+            (just_before(answered.answered_at.unwrap()), "ringing"),
+            (answered.answered_at.unwrap(), "in-progress"),
+            (answered.ended_at, "ended_by_assistant"),
+            (just_before(answered.completed_at), "ended_by_assistant"),
+            (answered.completed_at, "completed"),
+        ] {
+            assert_eq!(answered.status(now).as_str(), status, "{now}");
+            assert!(answered.updated_at(now) <= now);
+        }
+        let missed = call(Fate::NoAnswer, 0, "2026-03-02T09:00:00Z");
+        assert_eq!(missed.status(just_before(missed.ended_at)).as_str(), "ringing");
+        assert_eq!(missed.status(missed.ended_at).as_str(), "no-answer");
+        assert_eq!(missed.cost_micros(), 0);
+    }
+
+    #[test]
+    fn a_call_depends_on_seed_phone_and_count_and_not_on_its_hour() {
+        let (early, late) =
+            (call(Fate::GoalMet, 3, "2026-03-02T09:00:00Z"), call(Fate::GoalMet, 3, "2026-07-02T17:30:00Z"));
+        let spans = |call: &CallRecord| {
+            [call.ringing_at.unwrap(), call.answered_at.unwrap(), call.ended_at, call.completed_at, call.listed_at]
+                .map(|at| at.duration_since(call.accepted_at))
+        };
+        assert_eq!(spans(&early), spans(&late));
+        assert_ne!(spans(&early), spans(&call(Fate::GoalMet, 4, "2026-03-02T09:00:00Z")));
+    }
+
+    #[test]
+    fn mixes_are_read_and_checked() {
+        let mix: OutcomeMix = "goal_met=1,no_answer=3,refused_numbers=0.5".parse().unwrap();
+        assert_eq!(
+            mix,
+            OutcomeMix { goal_met: 1.0, no_answer: 3.0, refused_numbers: 0.5, ..OutcomeMix::only(Fate::NoAnswer) }
+        );
+        assert_eq!("".parse(), Ok(OutcomeMix::default()));
+        for text in ["goal_met=-1", "goal=1", "goal_met=0", "goal_met=1,refused_numbers=2", "goal_met"] {
+            assert!(text.parse::<OutcomeMix>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_one_fate_is_ever_drawn_from_a_mix_of_one() {
+        for fate in Fate::ALL {
+            for rung_before in 0..20 {
+                assert_eq!(call(*fate, rung_before, "2026-03-02T09:00:00Z").fate, *fate);
+            }
+        }
+    }
+}
