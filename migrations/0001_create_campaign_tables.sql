@@ -61,6 +61,7 @@ create table lead_change (
     lead_id bigint not null
 ) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 comment on table lead_change is 'Leads that were inserted, changed or deleted and are not yet followed up.';
+create index lead_change_lead on lead_change (lead_id);
 
 create function lead_bump_version() returns trigger language plpgsql as $$
 begin

@@ -31,10 +31,12 @@ create table enrolment (
     campaign_id bigint not null,
     phone text not null check (phone ~ '^\+[1-9][0-9]{6,14}$'),
     lead_id bigint not null,
+    claim_no bigint generated always as identity,
     primary key (campaign_id, phone)
 );
 comment on table enrolment is 'A phone is enrolled once per campaign. A phone that was ever attempted there stays, also when its lead gets another one.';
-create index enrolment_lead on enrolment (campaign_id, lead_id);
+comment on column enrolment.claim_no is 'Grows with each claim: the phone a lead is enrolled with now is its latest.';
+create index enrolment_lead on enrolment (lead_id, campaign_id);
 
 create table due (
     campaign_id bigint not null,
@@ -128,9 +130,14 @@ create table disposition (
     attempt_no integer not null check (attempt_no between 1 and 65535),
     tries integer not null check (tries >= 0),
     disposed_at timestamptz not null,
+    duplicate_of bigint,
     primary key (campaign_id, lead_id)
 );
 comment on table disposition is 'The verdict on a lead in a campaign. Reversible ones keep the lead''s numbering for when their cause goes away.';
+comment on column disposition.duplicate_of is 'The lead that holds the phone; when it gives the phone up, its duplicates are looked at again.';
+create index disposition_duplicate on disposition (duplicate_of, campaign_id) where duplicate_of is not null;
+-- Finds a changed lead's campaigns where it is not enrolled. Final verdicts come from attempts, so enrolment finds those.
+create index disposition_reversible on disposition (lead_id) where disposition not in ('reached', 'goal_met', 'exhausted');
 
 create table call_result (
     attempt_id uuid primary key,
@@ -145,7 +152,10 @@ create table call_result (
     extracted jsonb not null default '{}',
     payload_hash bytea,
     contradicted_by text,
-    recorded_at timestamptz not null
+    recorded_at timestamptz not null,
+    payload_removed_at timestamptz
 );
 comment on table call_result is 'What the provider knows of a call. Payload columns are removed after their days; the row stays.';
+comment on column call_result.payload_removed_at is 'When transcript, recording and extracted variables were removed for their age.';
+create index call_result_payload on call_result (recorded_at) where payload_removed_at is null;
 comment on column call_result.contradicted_by is 'An outcome that late evidence speaks for and that differs from the one recorded.';

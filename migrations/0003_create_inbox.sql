@@ -21,4 +21,6 @@ create table inbox_pending (
     attempt_id uuid
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 comment on table inbox_pending is 'Events that are not applied yet. A partition with a pending event is never dropped.';
-create index inbox_pending_account on inbox_pending (account, inbox_id);
+-- By the next look, so that events which wait for theirs cost a peek nothing, however many they are.
+create index inbox_pending_account on inbox_pending (account, retry_at, inbox_id);
+create index inbox_pending_attempt on inbox_pending (attempt_id) where attempt_id is not null;

@@ -4,9 +4,9 @@
 #![deny(unsafe_code)]
 
 pub mod adapter;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod port;
 pub mod telemetry;
-pub mod cli;

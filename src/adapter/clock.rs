@@ -68,6 +68,16 @@ impl ScaledClock {
         self.anchor.is_none()
     }
 
+    /// The civil time at the real origin.
+    pub const fn civil_origin(&self) -> Timestamp {
+        self.civil_origin
+    }
+
+    /// The real time at the civil origin.
+    pub const fn real_origin(&self) -> Timestamp {
+        self.real_origin
+    }
+
     /// How many civil seconds pass in a real one.
     pub const fn factor(&self) -> u32 {
         self.factor

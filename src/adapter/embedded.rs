@@ -86,6 +86,16 @@ impl EmbeddedPostgres {
         Self::launch(move || prepare(&data_dir, &options)).await
     }
 
+    /// The connection URL of a server that another process of ours runs on `data_dir` at this moment, if one does:
+    /// commands work beside the daemon.
+    pub fn running_at(data_dir: &Path) -> Option<String> {
+        let data = data_dir.join("postgres").join("data");
+        server::live(&data)?;
+        // Fifth line: the directory of the socket. PostgreSQL documentation, "postmaster.pid", read 2026-11-21.
+        let sockets = fs::read_to_string(data.join("postmaster.pid")).ok()?.lines().nth(4)?.trim().to_owned();
+        (!sockets.is_empty()).then(|| url(Path::new(&sockets)))
+    }
+
     /// Starts an empty server that is deleted when it stops, and removes what killed predecessors left behind.
     ///
     /// Its data does not survive a power cut (`fsync` is off), nor anything else: it is for tests and demonstrations.

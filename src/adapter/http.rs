@@ -85,8 +85,14 @@ pub async fn serve<S: Store, C: Clock>(
     let shared = Arc::new(Shared { tokens, events, ready: options.ready, live: options.live });
     let router = Router::new()
         .route("/webhook/{account}/{token}", post(receive))
-        .route("/livez", get(async |State(shared): State<Arc<Shared>>| health((shared.live)(), "the passes stand still")))
-        .route("/readyz", get(async |State(shared): State<Arc<Shared>>| health((shared.ready)(), "the database does not answer")))
+        .route(
+            "/livez",
+            get(async |State(shared): State<Arc<Shared>>| health((shared.live)(), "the passes stand still")),
+        )
+        .route(
+            "/readyz",
+            get(async |State(shared): State<Arc<Shared>>| health((shared.ready)(), "the database does not answer")),
+        )
         .layer(DefaultBodyLimit::max(options.body_max))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_MAX))
         .with_state(shared);

@@ -1,8 +1,9 @@
 //! The outside world: Postgres, providers, HTTP, clocks.
 
 pub mod clock;
-pub mod http;
 pub mod embedded;
+pub mod http;
 pub mod memory;
+pub mod postgres;
 pub mod provider;
 pub mod simulator;

@@ -8,8 +8,8 @@ use sqlx::PgPool;
 use tracing::info;
 
 use crate::adapter::clock::ScaledClock;
-use crate::adapter::embedded::{EmbeddedError, EmbeddedPostgres, Options};
-use crate::adapter::postgres::connect::{PoolPurpose, connect, migrate, pending_or_unknown};
+use crate::adapter::embedded::{EmbeddedPostgres, Options};
+use crate::adapter::postgres::connect::{PoolPurpose, SchemaProblem, connect, migrate, pending_or_unknown};
 use crate::config::{Config, DatabaseLocation};
 
 use super::Failure;
@@ -39,7 +39,10 @@ impl Database {
             DatabaseLocation::Url(url) => (url.clone(), None),
             DatabaseLocation::Embedded { data_dir } => start_private(data_dir).await?,
         };
-        let purpose = PoolPurpose { name: "outdial", connections_max: config.database.connections + config.database.dial_connections };
+        let purpose = PoolPurpose {
+            application_name: "outdial",
+            connections_max: config.database.connections + config.database.dial_connections,
+        };
         let pool = connect(&url, purpose).await.map_err(|error| {
             let remedy = error.remedy();
             Failure::world(anyhow!("{error}; {remedy}"))
@@ -55,7 +58,7 @@ impl Database {
         if problems.is_empty() {
             return Ok(());
         }
-        let unknown = problems.iter().any(|problem| !problem.is_pending());
+        let unknown = problems.iter().any(|problem| !matches!(problem, SchemaProblem::Pending { .. }));
         if apply && !unknown {
             migrate(&self.pool).await.context("apply migrations")?;
             info!("Applied {} migrations", problems.len());
@@ -81,15 +84,13 @@ impl Database {
 }
 
 async fn start_private(data_dir: &Path) -> Result<(SecretString, Option<EmbeddedPostgres>), Failure> {
-    match EmbeddedPostgres::start(data_dir, &Options::default()).await {
-        Ok(server) => {
-            info!("Private database server {} runs in {}", server.version(), data_dir.display());
-            Ok((SecretString::from(server.url().to_owned()), Some(server)))
-        }
+    if let Some(url) = EmbeddedPostgres::running_at(data_dir) {
         // A daemon has it running: commands work beside it.
-        Err(EmbeddedError::InUse { url: Some(url), .. }) => Ok((SecretString::from(url), None)),
-        Err(error) => Err(Failure::world(error)),
+        return Ok((SecretString::from(url), None));
     }
+    let server = EmbeddedPostgres::start(data_dir, &Options::default()).await.map_err(Failure::world)?;
+    info!("Private database server {} runs in {}", server.version(), data_dir.display());
+    Ok((SecretString::from(server.url().to_owned()), Some(server)))
 }
 
 /// The civil clock of this database: the system's, or the scaled one that the configuration asks for. Its origin is
@@ -99,8 +100,7 @@ pub async fn civil_clock(config: &Config, pool: &PgPool) -> Result<ScaledClock, 
         return Ok(ScaledClock::identity());
     };
     let fresh = ScaledClock::starting_at(wanted.civil_origin, wanted.factor).map_err(Failure::user)?;
-    let stored = crate::adapter::postgres::clock::keep(pool, &fresh).await.context("keep the civil clock")?;
-    stored.parse().context("read the stored civil clock").map_err(Failure::world)
+    Ok(crate::adapter::postgres::clock::keep(pool, &fresh).await.context("keep the civil clock")?)
 }
 
 /// The database's URL, for messages: without its secrets.

@@ -9,7 +9,7 @@ pub const WIDTH_MAX: u16 = 100;
 /// An empty table with a head.
 pub fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH_MAX);
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH_MAX);
     table.set_header(head.iter().copied());
     table
 }

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::http::{self, ReceiverOptions};
 use crate::adapter::postgres::PostgresStore;
+use crate::adapter::postgres::views::account_statuses;
 use crate::config::Config;
 use crate::domain::zone::tzdb_version;
 
@@ -77,18 +78,24 @@ impl Daemon {
     pub(super) async fn start(config: &Config, database: &Database, clock: ScaledClock) -> Result<Self, Failure> {
         let listener = http::bind(config.http.listen).await.map_err(Failure::world)?;
         let address = listener.local_addr().context("read the address of http.listen")?;
-        let store = Arc::new(PostgresStore::open(database.pool.clone()).await.context("open the store")?);
-        info!(version = env!("CARGO_PKG_VERSION"), tzdb = tzdb_version(), "outdial {} starts, time zone data {}", env!("CARGO_PKG_VERSION"), tzdb_version());
+        let store = PostgresStore::open(database.pool.clone()).await.context("open the store")?;
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            tzdb = tzdb_version(),
+            "outdial {} starts, time zone data {}",
+            env!("CARGO_PKG_VERSION"),
+            tzdb_version()
+        );
         info!("Until rule packs are built, nobody is called outside 09:00-20:00 of their own time");
         if !clock.is_identity() {
             warn!("The civil clock is scaled: {clock}");
         }
         tell_forgotten_accounts(config, database).await?;
-        let engine = wire::engine(config, Arc::clone(&store), clock)?;
+        let engine = wire::engine(config, store.clone(), clock)?;
         let driver = Driver::start(&engine);
         let stop_receiver = CancellationToken::new();
         let options = receiver_options(config, &engine, &driver);
-        let receiver = tokio::spawn(http::serve(listener, store, clock, options, stop_receiver.clone()));
+        let receiver = tokio::spawn(http::serve(listener, Arc::new(store), clock, options, stop_receiver.clone()));
         Ok(Self { engine, address, driver, receiver, stop_receiver })
     }
 
@@ -141,10 +148,10 @@ fn receiver_options(config: &Config, engine: &Arc<Engine>, driver: &Driver) -> R
 
 /// An account that left the configuration with attempts open: nobody reads how they end.
 async fn tell_forgotten_accounts(config: &Config, database: &Database) -> Result<(), Failure> {
-    let open = crate::adapter::postgres::views::open_by_account(&database.pool).await.context("count open attempts")?;
-    for (account, count) in open {
-        if !config.accounts.contains_key(&account) {
-            error!(provider.account = %account, open = count, "Account {account} has {count} open attempts and is not in the configuration: bring it back until they have ended");
+    for status in account_statuses(&database.pool).await.context("read the accounts")? {
+        let (account, open) = (&status.account, status.dialing + status.placed + status.in_doubt + status.held);
+        if open > 0 && !config.accounts.contains_key(account) {
+            error!(provider.account = %account, open, "Account {account} has {open} open attempts and is not in the configuration: bring it back until they have ended");
         }
     }
     Ok(())

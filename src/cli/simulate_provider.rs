@@ -55,7 +55,12 @@ pub struct Args {
 
 pub(super) async fn run(args: Args) -> Outcome {
     crate::telemetry::start(None);
-    let mut options = SimulatorOptions { listen: args.listen, shape: args.shape, api_key: args.api_key, ..SimulatorOptions::default() };
+    let mut options = SimulatorOptions {
+        listen: args.listen,
+        shape: args.shape,
+        api_key: args.api_key,
+        ..SimulatorOptions::default()
+    };
     options.seed = args.seed;
     options.echo_variables = !args.no_echo;
     options.requests_per_minute = args.requests_per_minute;

@@ -25,10 +25,10 @@ pub use crate::engine::view::View;
 use super::Failure;
 
 /// The engine as the daemon runs it.
-pub type Engine = crate::engine::Engine<Arc<PostgresStore>, AnyProvider, ScaledClock>;
+pub type Engine = crate::engine::Engine<PostgresStore, AnyProvider, ScaledClock>;
 
 /// Builds the engine of a configuration.
-pub fn engine(config: &Config, store: Arc<PostgresStore>, clock: ScaledClock) -> Result<Arc<Engine>, Failure> {
+pub fn engine(config: &Config, store: PostgresStore, clock: ScaledClock) -> Result<Arc<Engine>, Failure> {
     let installation = store.installation();
     let mut accounts = Vec::new();
     for (name, account) in &config.accounts {

@@ -1,0 +1,447 @@
+//! Raw events: written down first, looked at later, added to attempts that have ended.
+//!
+//! An event is one row of `inbox` and, until something has been decided about it, one of `inbox_pending`. Every statement
+//! here can be repeated: what it has done already it does not do again.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use rust_decimal::Decimal;
+use serde_json::{Map, Value};
+use sqlx::PgPool;
+use sqlx::types::Uuid;
+
+use super::failure::{acquire, reading, writing};
+use super::row::{Reading, attempt_id};
+use crate::domain::id::{AccountName, AssistantId, CallingGroupId, Epoch, InboxId, OwnerId, ProviderCallId};
+use crate::port::store::{
+    Binding, CallKey, CallMatch, InboxEvent, InboxMark, LateResult, OpenAttempt, PendingEvent, StoreError,
+};
+
+/// What is noted on an event that matched no call in all its time.
+const UNMATCHED: &str = "matched no call";
+
+pub(super) async fn append_inbox(pool: &PgPool, events: &[InboxEvent], now: Timestamp) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let accounts: Vec<_> = events.iter().map(|event| event.account.as_str()).collect();
+    let sources: Vec<_> = events.iter().map(|event| event.source.as_str()).collect();
+    let bodies: Vec<&[u8]> = events.iter().map(|event| &event.body[..]).collect();
+    let attempts: Vec<_> = events.iter().map(|event| event.attempt_id.map(|id| id.uuid())).collect();
+    let mut connection = acquire(pool).await?;
+    sqlx::query!(
+        r#"
+        with event as materialized (
+            select nextval(pg_get_serial_sequence('inbox', 'inbox_id')) as inbox_id, e.*
+            from (
+                select * from unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[])
+                    with ordinality as e (account, source, body, attempt_id, position)
+                order by position
+            ) e
+        ),
+        written as (
+            insert into inbox (inbox_id, received_at, account, source, body) overriding system value
+            select inbox_id, $5::timestamptz, account, source, body from event
+        )
+        insert into inbox_pending (inbox_id, received_at, account, retry_at, attempt_id)
+        select inbox_id, $5::timestamptz, account, $5::timestamptz, attempt_id from event
+        "#,
+        &accounts as _,
+        &sources as _,
+        &bodies as _,
+        &attempts as _,
+        now.to_sqlx() as _,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(writing)?;
+    Ok(())
+}
+
+pub(super) async fn peek_inbox(
+    pool: &PgPool,
+    account: &AccountName,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<PendingEvent>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        with ripe as materialized (
+            select inbox_id, attempt_id from inbox_pending
+            where account = $1 and retry_at <= $2
+            order by retry_at, inbox_id
+            limit $3
+        ),
+        -- Both halves of a result are seen together, whichever of them is ripe.
+        chosen as materialized (
+            select inbox_id from ripe
+            union
+            select inbox_id from inbox_pending
+            where account = $1 and attempt_id in (select attempt_id from ripe where attempt_id is not null)
+        )
+        select p.inbox_id, p.attempt_id, i.received_at, i.source, i.body
+        from chosen
+        join inbox_pending p on p.inbox_id = chosen.inbox_id
+        join inbox i on i.inbox_id = p.inbox_id and i.received_at = p.received_at
+        order by p.inbox_id
+        "#,
+        account.as_str(),
+        now.to_sqlx() as _,
+        i64::from(limit),
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(reading)?;
+    rows.into_iter()
+        .map(|row| {
+            let at = Reading { table: "inbox", key: row.inbox_id };
+            Ok(PendingEvent {
+                inbox_id: InboxId(row.inbox_id),
+                source: at.word(&row.source)?,
+                received_at: row.received_at.to_jiff(),
+                body: row.body.into(),
+                attempt_id: row.attempt_id.map(attempt_id),
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn find_attempts(
+    pool: &PgPool,
+    account: &AccountName,
+    calls: &[CallKey],
+) -> Result<Vec<CallMatch>, StoreError> {
+    let call_ids: Vec<_> = calls.iter().map(|call| call.call_id.as_ref().map(ProviderCallId::as_str)).collect();
+    let tokens: Vec<_> = calls.iter().map(|call| call.token.map(|token| token.uuid())).collect();
+    let phones: Vec<_> = calls.iter().map(|call| call.phone.as_ref().map(|phone| phone.e164())).collect();
+    let rows = sqlx::query!(
+        r#"
+        select b.attempt_id as "bound?", (t.attempt_id is not null) as "token_exists!",
+               coalesce(e.ended_at is not null, false) as "ended!",
+               o.attempt_id as "attempt_id?", o.phone as "phone?", o.assistant_id as "assistant_id?",
+               o.tries as "tries?", o.owner as "owner?", o.epoch as "epoch?", o.state as "state?",
+               o.intent_at as "intent_at?", o.sent_at as "sent_at?", o.deadline_at as "deadline_at?",
+               o.poll_at as "poll_at?", o.accepted as "accepted?", o.absence_from as "absence_from?",
+               o.absent_since as "absent_since?", o.newest_call_known as "newest_call_known?", o.reason as "reason?",
+               o.calling_group_id as "calling_group_id?", o.priority as "priority?"
+        from unnest($2::text[], $3::uuid[], $4::text[]) with ordinality as q (call_id, token, phone, position)
+        left join provider_call b on b.account = $1 and b.provider_call_id = q.call_id
+        left join attempt t on t.attempt_id = q.token and t.account = $1
+        left join attempt e on e.attempt_id = coalesce(b.attempt_id, t.attempt_id)
+        left join open_attempt o on o.phone = q.phone and o.account = $1 and o.provider_call_id is null
+        order by q.position
+        "#,
+        account.as_str(),
+        &call_ids as _,
+        &tokens as _,
+        &phones as _,
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(reading)?;
+    rows.into_iter()
+        .map(|row| {
+            let open_unbound = match row.attempt_id {
+                None => None,
+                Some(id) => {
+                    let at = Reading { table: "open_attempt", key: id };
+                    let missing = |column: &str| at.inconsistent(format_args!("{column} is null"));
+                    Some(OpenAttempt {
+                        attempt_id: attempt_id(id),
+                        phone: at.phone(&row.phone.ok_or_else(|| missing("phone"))?)?,
+                        account: account.clone(),
+                        assistant_id: AssistantId::new(row.assistant_id.ok_or_else(|| missing("assistant_id"))?),
+                        tries: at.number("tries", row.tries.ok_or_else(|| missing("tries"))?)?,
+                        owner: OwnerId(row.owner.ok_or_else(|| missing("owner"))?),
+                        epoch: Epoch(row.epoch.ok_or_else(|| missing("epoch"))?),
+                        state: at.word(&row.state.ok_or_else(|| missing("state"))?)?,
+                        intent_at: row.intent_at.ok_or_else(|| missing("intent_at"))?.to_jiff(),
+                        sent_at: row.sent_at.map(|at| at.to_jiff()),
+                        deadline_at: row.deadline_at.ok_or_else(|| missing("deadline_at"))?.to_jiff(),
+                        poll_at: row.poll_at.ok_or_else(|| missing("poll_at"))?.to_jiff(),
+                        call_id: None,
+                        accepted: row.accepted.ok_or_else(|| missing("accepted"))?,
+                        absence_from: row.absence_from.map(|at| at.to_jiff()),
+                        absent_since: row.absent_since.map(|at| at.to_jiff()),
+                        newest_call_known: row.newest_call_known.map(ProviderCallId::new),
+                        reason: row.reason,
+                        calling_group_id: CallingGroupId(
+                            row.calling_group_id.ok_or_else(|| missing("calling_group_id"))?.into(),
+                        ),
+                        priority: at.number("priority", row.priority.ok_or_else(|| missing("priority"))?)?,
+                    })
+                }
+            };
+            Ok(CallMatch {
+                bound: row.bound.map(attempt_id),
+                token_exists: row.token_exists,
+                open_unbound,
+                ended: row.ended,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn bind_calls(pool: &PgPool, account: &AccountName, bindings: &[Binding]) -> Result<(), StoreError> {
+    if bindings.is_empty() {
+        return Ok(());
+    }
+    let calls: Vec<_> = bindings.iter().map(|binding| binding.call_id.as_str()).collect();
+    let attempts: Vec<_> = bindings.iter().map(|binding| binding.attempt_id.uuid()).collect();
+    let bases: Vec<_> = bindings.iter().map(|binding| binding.basis.as_str()).collect();
+    let mut connection = acquire(pool).await?;
+    sqlx::query!(
+        r#"
+        with binding as materialized (
+            select distinct on (call_id) *
+            from unnest($2::text[], $3::uuid[], $4::text[]) with ordinality as b (call_id, attempt_id, basis, position)
+            order by call_id, position
+        ),
+        bound as (
+            insert into provider_call (account, provider_call_id, attempt_id, basis)
+            select $1, call_id, attempt_id, basis from binding order by call_id
+            on conflict do nothing
+            returning provider_call_id, attempt_id
+        ),
+        -- Only the id: a state is left by evidence that is weighed elsewhere.
+        unfilled as materialized (
+            select o.phone, first.call_id
+            from (
+                select distinct on (attempt_id) attempt_id, provider_call_id as call_id
+                from bound order by attempt_id, provider_call_id
+            ) first
+            join open_attempt o on o.attempt_id = first.attempt_id
+            where o.account = $1 and o.provider_call_id is null
+            order by o.phone
+            for update of o
+        )
+        update open_attempt o set provider_call_id = u.call_id
+        from unfilled u
+        where o.phone = u.phone
+        "#,
+        account.as_str(),
+        &calls as _,
+        &attempts as _,
+        &bases as _,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(writing)?;
+    Ok(())
+}
+
+pub(super) async fn mark_inbox(
+    pool: &PgPool,
+    marks: &[(InboxId, InboxMark)],
+    _now: Timestamp,
+) -> Result<(), StoreError> {
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = marks.iter().map(|(id, _)| id.0).collect();
+    let mut retry_at = Vec::with_capacity(marks.len());
+    let mut attempts: Vec<Option<Uuid>> = Vec::with_capacity(marks.len());
+    let mut problems: Vec<Option<String>> = Vec::with_capacity(marks.len());
+    for (_, mark) in marks {
+        let (at, attempt, problem) = match mark {
+            InboxMark::Later { retry_at, attempt_id } => (Some(*retry_at), *attempt_id, None),
+            InboxMark::Done => (None, None, None),
+            InboxMark::Quarantined { problem } => (None, None, Some(storable(problem))),
+            InboxMark::Unmatched => (None, None, Some(UNMATCHED.to_owned())),
+        };
+        retry_at.push(at.map(|at| at.to_sqlx()));
+        attempts.push(attempt.map(|id| id.uuid()));
+        problems.push(problem);
+    }
+    let mut connection = acquire(pool).await?;
+    sqlx::query!(
+        r#"
+        with mark as materialized (
+            select m.inbox_id, m.retry_at, m.attempt_id, m.problem
+            from unnest($1::bigint[], $2::timestamptz[], $3::uuid[], $4::text[])
+                as m (inbox_id, retry_at, attempt_id, problem)
+            join inbox_pending p on p.inbox_id = m.inbox_id
+            order by m.inbox_id
+            for update of p
+        ),
+        later as (
+            update inbox_pending p
+            set retry_at = m.retry_at, attempt_id = coalesce(m.attempt_id, p.attempt_id)
+            from mark m
+            where p.inbox_id = m.inbox_id and m.retry_at is not null
+        ),
+        forgotten as (
+            delete from inbox_pending p
+            using mark m
+            where p.inbox_id = m.inbox_id and m.retry_at is null
+            returning p.inbox_id, p.received_at, m.problem
+        )
+        update inbox i set problem = f.problem
+        from forgotten f
+        where i.inbox_id = f.inbox_id and i.received_at = f.received_at and f.problem is not null
+        "#,
+        &ids as _,
+        &retry_at as _,
+        &attempts as _,
+        &problems as _,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(writing)?;
+    Ok(())
+}
+
+pub(super) async fn apply_late(pool: &PgPool, late: &[LateResult], now: Timestamp) -> Result<(), StoreError> {
+    // A statement can touch a row once, so events of one attempt take turns.
+    let mut waiting: Vec<&LateResult> = late.iter().collect();
+    while !waiting.is_empty() {
+        let mut seen = BTreeSet::new();
+        let (turn, rest) = waiting.into_iter().partition(|result| seen.insert(result.attempt_id));
+        apply_late_once(pool, turn, now).await?;
+        waiting = rest;
+    }
+    Ok(())
+}
+
+async fn apply_late_once(pool: &PgPool, late: Vec<&LateResult>, now: Timestamp) -> Result<(), StoreError> {
+    let each = || late.iter();
+    let attempts: Vec<_> = each().map(|l| l.attempt_id.uuid()).collect();
+    let inbox: Vec<_> = each().map(|l| l.inbox_id.0).collect();
+    let calls: Vec<_> = each().map(|l| l.result.call_id.as_ref().map(ProviderCallId::as_str)).collect();
+    let bases: Vec<_> = each().map(|l| l.result.match_basis.map(|basis| basis.as_str())).collect();
+    let statuses: Vec<_> = each().map(|l| storable(&l.result.status)).collect();
+    let answered_by: Vec<_> = each().map(|l| l.result.answered_by.as_deref()).collect();
+    let durations: Vec<_> =
+        each().map(|l| l.result.duration_seconds.and_then(|seconds| i32::try_from(seconds).ok())).collect();
+    let costs: Vec<_> = each().map(|l| l.result.cost.as_deref().and_then(decimal)).collect();
+    let transcripts: Vec<_> = each().map(|l| l.result.transcript.as_ref().map(storable_json)).collect();
+    let recordings: Vec<_> = each().map(|l| l.result.recording_url.as_deref().map(storable)).collect();
+    let extracted: Vec<_> = each().map(|l| storable_map(&l.result.extracted)).collect();
+    let contradicts: Vec<_> = each().map(|l| l.contradicts.map(|outcome| outcome.as_str())).collect();
+    let dispositions: Vec<_> = each().map(|l| l.verdict.as_ref().map(|verdict| verdict.disposition.as_str())).collect();
+    let reasons: Vec<_> = each().map(|l| l.verdict.as_ref().map(|verdict| storable(&verdict.reason))).collect();
+    let suppress: Vec<_> = each().map(|l| l.suppress.as_deref().map(storable)).collect();
+    let mut connection = acquire(pool).await?;
+    sqlx::query!(
+        r#"
+        with late as materialized (
+            select l.*, a.campaign_id, a.lead_id, a.phone,
+                   (select sha256(i.body) from inbox_pending p
+                    join inbox i on i.inbox_id = p.inbox_id and i.received_at = p.received_at
+                    where p.inbox_id = l.inbox_id) as payload_hash
+            from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::integer[],
+                        $8::numeric[], $9::jsonb[], $10::text[], $11::jsonb[], $12::text[], $13::text[], $14::text[],
+                        $15::text[])
+                as l (attempt_id, inbox_id, call_id, basis, status, answered_by, duration_seconds, cost, transcript,
+                      recording_url, extracted, contradicted_by, disposition, reason, suppress)
+            -- What is said about an open attempt is weighed when it ends.
+            join attempt a on a.attempt_id = l.attempt_id and a.ended_at is not null
+            order by l.attempt_id
+        ),
+        -- What is known stays; what was removed for its age does not come back.
+        added as (
+            insert into call_result as r (attempt_id, provider_call_id, match_basis, status, answered_by,
+                duration_seconds, cost, transcript, recording_url, extracted, payload_hash, contradicted_by, recorded_at)
+            select attempt_id, call_id, basis, status, answered_by, duration_seconds, cost, transcript, recording_url,
+                   extracted, payload_hash, contradicted_by, $16::timestamptz
+            from late order by attempt_id
+            on conflict (attempt_id) do update set
+                provider_call_id = coalesce(r.provider_call_id, excluded.provider_call_id),
+                match_basis = coalesce(r.match_basis, excluded.match_basis),
+                answered_by = coalesce(r.answered_by, excluded.answered_by),
+                duration_seconds = coalesce(r.duration_seconds, excluded.duration_seconds),
+                cost = coalesce(r.cost, excluded.cost),
+                transcript = case when r.payload_removed_at is null then coalesce(r.transcript, excluded.transcript) end,
+                recording_url =
+                    case when r.payload_removed_at is null then coalesce(r.recording_url, excluded.recording_url) end,
+                extracted =
+                    case when r.payload_removed_at is null then excluded.extracted || r.extracted else r.extracted end,
+                payload_hash = coalesce(r.payload_hash, excluded.payload_hash),
+                contradicted_by = coalesce(r.contradicted_by, excluded.contradicted_by)
+        ),
+        suppressed as (
+            insert into suppression as s (phone, reason)
+            select distinct on (phone) phone, left(suppress, 500) from late where suppress <> '' order by phone
+            on conflict (phone, coalesce(campaign_id, 0)) do update set reason = excluded.reason, expires_at = null
+                where s.expires_at is not null
+        ),
+        -- Out of due, never into it: a lead whose next attempt has begun is left alone.
+        taken as (
+            delete from due d using late l
+            where l.disposition is not null and d.campaign_id = l.campaign_id and d.lead_id = l.lead_id
+            returning d.campaign_id, d.lead_id, d.attempt_no, d.tries, l.disposition, l.reason
+        ),
+        disposed as (
+            insert into disposition (campaign_id, lead_id, disposition, reason, attempt_no, tries, disposed_at)
+            select distinct on (campaign_id, lead_id)
+                   campaign_id, lead_id, disposition, reason, attempt_no, tries, $16::timestamptz
+            from taken order by campaign_id, lead_id
+            on conflict (campaign_id, lead_id) do update set
+                disposition = excluded.disposition, reason = excluded.reason, attempt_no = excluded.attempt_no,
+                tries = excluded.tries, disposed_at = excluded.disposed_at, duplicate_of = null
+        )
+        delete from inbox_pending p using late l where p.inbox_id = l.inbox_id
+        "#,
+        &attempts as _,
+        &inbox as _,
+        &calls as _,
+        &bases as _,
+        &statuses as _,
+        &answered_by as _,
+        &durations as _,
+        &costs as _,
+        &transcripts as _,
+        &recordings as _,
+        &extracted as _,
+        &contradicts as _,
+        &dispositions as _,
+        &reasons as _,
+        &suppress as _,
+        now.to_sqlx() as _,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(writing)?;
+    Ok(())
+}
+
+/// A cost that is no number is left out rather than holding up the whole result.
+pub(super) fn decimal(text: &str) -> Option<Decimal> {
+    text.trim().parse().ok()
+}
+
+/// Postgres cannot store the character NUL, and what providers send may contain it.
+pub(super) fn storable(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+/// As [`storable`], for all of a JSON value.
+pub(super) fn storable_json(value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(storable(text)),
+        Value::Array(items) => Value::Array(items.iter().map(storable_json).collect()),
+        Value::Object(map) => storable_map(map),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// As [`storable_json`], for an object.
+pub(super) fn storable_map(map: &Map<String, Value>) -> Value {
+    Value::Object(map.iter().map(|(name, value)| (storable(name), storable_json(value))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_postgres_cannot_store_is_left_out() {
+        assert_eq!(storable("a\0b"), "ab");
+        assert_eq!(storable_json(&json!({"k\0": ["x\0", 1, null]})), json!({"k": ["x", 1, null]}));
+        assert_eq!(decimal(" 0.0375 ").map(|d| d.to_string()), Some("0.0375".to_owned()));
+        assert_eq!(decimal("free"), None);
+    }
+}

@@ -1,0 +1,239 @@
+//! The store in Postgres.
+//!
+//! Every write of the hot path is one autocommit statement: a statement that is cut off anywhere leaves all of itself or
+//! nothing, and no transaction can be left open behind it. There is no `begin` in the hot path, no `now()` but the
+//! `clock_timestamp()` of leases, and every statement that locks several rows locks them in the order of their keys.
+//!
+//! Give webhooks a pool of their own by opening a second store on it: a busy dialer must not keep results waiting.
+
+pub mod clock;
+pub mod command;
+pub mod connect;
+mod failure;
+pub mod views;
+
+mod campaign;
+mod control;
+mod dial;
+mod due;
+mod enrolment;
+mod inbox;
+mod lease;
+mod retention;
+mod row;
+mod settle;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::PgPool;
+
+use crate::domain::assistant::Assistant;
+use crate::domain::campaign::CampaignState;
+use crate::domain::id::{AccountName, AttemptId, CampaignId, InboxId, Installation, LeadId, OwnerId};
+use crate::port::permit::CommittedIntent;
+use crate::port::store::{
+    AccountState, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate, Control, DialIntent, DueKey,
+    EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease, ListPage, OpenAttempt,
+    OpenChange, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord, RetainReport, RetentionPolicy, Settlement,
+    StartsOf, Store, StoreError, Verdict,
+};
+
+/// The store in Postgres. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    pool: PgPool,
+    installation: Installation,
+}
+
+impl PostgresStore {
+    /// Opens the store on a pool of a migrated database.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or is not migrated.
+    pub async fn open(pool: PgPool) -> Result<Self, StoreError> {
+        let installation = control::installation(&pool).await?;
+        Ok(Self { pool, installation })
+    }
+
+    /// The pool, for read models and house keeping that are no part of the engine's store.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+}
+
+impl Store for PostgresStore {
+    fn installation(&self) -> Installation {
+        self.installation
+    }
+
+    async fn renew_leases(
+        &self,
+        owner: OwnerId,
+        accounts: &[AccountName],
+        ttl: Duration,
+    ) -> Result<Vec<Lease>, StoreError> {
+        lease::renew_leases(&self.pool, owner, accounts, ttl).await
+    }
+
+    async fn release_leases(&self, owner: OwnerId) -> Result<(), StoreError> {
+        lease::release_leases(&self.pool, owner).await
+    }
+
+    async fn control(&self) -> Result<Control, StoreError> {
+        control::control(&self.pool).await
+    }
+
+    async fn open_attempts(&self, account: &AccountName) -> Result<Vec<OpenAttempt>, StoreError> {
+        control::open_attempts(&self.pool, account).await
+    }
+
+    async fn starts_since(&self, whose: StartsOf<'_>, since: Timestamp, at_most: u32) -> Result<u32, StoreError> {
+        control::starts_since(&self.pool, whose, since, at_most).await
+    }
+
+    async fn peek_due(
+        &self,
+        now: Timestamp,
+        person_since: Timestamp,
+        probes: &[Probe],
+    ) -> Result<Vec<Candidate>, StoreError> {
+        due::peek_due(&self.pool, self.installation, now, person_since, probes).await
+    }
+
+    async fn begin_dials(
+        &self,
+        lease: &Lease,
+        intents: &[DialIntent],
+        now: Timestamp,
+    ) -> Result<Vec<CommittedIntent>, StoreError> {
+        dial::begin_dials(&self.pool, lease, intents, now).await
+    }
+
+    async fn confirm(
+        &self,
+        attempts: &[AttemptId],
+        now: Timestamp,
+        person_since: Timestamp,
+    ) -> Result<Vec<(AttemptId, PersonFacts)>, StoreError> {
+        dial::confirm(&self.pool, attempts, now, person_since).await
+    }
+
+    async fn record_replies(&self, replies: &[ReplyRecord]) -> Result<Vec<AttemptId>, StoreError> {
+        dial::record_replies(&self.pool, replies).await
+    }
+
+    async fn change_open(&self, changes: &[OpenChange]) -> Result<Vec<AttemptId>, StoreError> {
+        dial::change_open(&self.pool, changes).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<AttemptId>, StoreError> {
+        settle::settle(&self.pool, settlements).await
+    }
+
+    async fn history(&self, leads: &[(CampaignId, LeadId)]) -> Result<Vec<PastAttempt>, StoreError> {
+        settle::history(&self.pool, self.installation, leads).await
+    }
+
+    async fn defer(&self, deferrals: &[(DueKey, Timestamp)]) -> Result<u64, StoreError> {
+        due::defer(&self.pool, deferrals).await
+    }
+
+    async fn dispose(&self, verdicts: &[(DueKey, Verdict)], now: Timestamp) -> Result<u64, StoreError> {
+        due::dispose(&self.pool, verdicts, now).await
+    }
+
+    async fn append_inbox(&self, events: &[InboxEvent], now: Timestamp) -> Result<(), StoreError> {
+        inbox::append_inbox(&self.pool, events, now).await
+    }
+
+    async fn peek_inbox(
+        &self,
+        account: &AccountName,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PendingEvent>, StoreError> {
+        inbox::peek_inbox(&self.pool, account, now, limit).await
+    }
+
+    async fn find_attempts(&self, account: &AccountName, calls: &[CallKey]) -> Result<Vec<CallMatch>, StoreError> {
+        inbox::find_attempts(&self.pool, account, calls).await
+    }
+
+    async fn bind_calls(&self, account: &AccountName, bindings: &[Binding]) -> Result<(), StoreError> {
+        inbox::bind_calls(&self.pool, account, bindings).await
+    }
+
+    async fn mark_inbox(&self, marks: &[(InboxId, InboxMark)], now: Timestamp) -> Result<(), StoreError> {
+        inbox::mark_inbox(&self.pool, marks, now).await
+    }
+
+    async fn apply_late(&self, late: &[LateResult], now: Timestamp) -> Result<(), StoreError> {
+        inbox::apply_late(&self.pool, late, now).await
+    }
+
+    async fn peek_lead_changes(&self, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
+        enrolment::peek_lead_changes(&self.pool, limit).await
+    }
+
+    async fn next_list_page(&self, limit: u32) -> Result<Option<ListPage>, StoreError> {
+        enrolment::next_list_page(&self.pool, limit).await
+    }
+
+    async fn apply_enrolment(
+        &self,
+        steps: &[EnrolmentStep],
+        done: EnrolmentDone,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        enrolment::apply_enrolment(&self.pool, steps, done, now).await
+    }
+
+    async fn set_campaign_lists(&self, lists: &[CampaignLists]) -> Result<(), StoreError> {
+        enrolment::set_campaign_lists(&self.pool, lists).await
+    }
+
+    async fn note_campaigns(&self, notes: &[(CampaignId, Option<String>)]) -> Result<(), StoreError> {
+        campaign::note_campaigns(&self.pool, notes).await
+    }
+
+    async fn backlog(&self, campaign_id: CampaignId) -> Result<Backlog, StoreError> {
+        campaign::backlog(&self.pool, campaign_id).await
+    }
+
+    async fn dispose_all_due(
+        &self,
+        campaign_id: CampaignId,
+        verdict: &Verdict,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        campaign::dispose_all_due(&self.pool, campaign_id, verdict, limit, now).await
+    }
+
+    async fn advance_campaign(
+        &self,
+        campaign_id: CampaignId,
+        from: CampaignState,
+        to: CampaignState,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        campaign::advance_campaign(&self.pool, campaign_id, from, to, now).await
+    }
+
+    async fn save_roster(&self, account: &AccountName, roster: &[Assistant], now: Timestamp) -> Result<(), StoreError> {
+        campaign::save_roster(&self.pool, account, roster, now).await
+    }
+
+    async fn save_account_state(&self, state: &AccountState) -> Result<(), StoreError> {
+        campaign::save_account_state(&self.pool, state).await
+    }
+
+    async fn expire_suppressions(&self, now: Timestamp) -> Result<u64, StoreError> {
+        enrolment::expire_suppressions(&self.pool, now).await
+    }
+
+    async fn retain(&self, now: Timestamp, policy: RetentionPolicy) -> Result<RetainReport, StoreError> {
+        retention::retain(&self.pool, now, policy).await
+    }
+}
