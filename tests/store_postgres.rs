@@ -2,6 +2,8 @@
 //!
 //! Each test has a database of its own. `DATABASE_URL` names the server.
 
+#![expect(clippy::unwrap_used, reason = "in a test a failure to set the stage is a failure")]
+
 #[path = "store_postgres/fixture.rs"]
 mod fixture;
 

@@ -206,7 +206,7 @@ async fn a_lease_changes_hands_only_when_it_has_run_out_and_its_epoch_only_grows
     assert_eq!(world.store.renew_leases(rival, &[account()], ttl).await.unwrap(), []);
     assert_eq!(
         world.store.renew_leases(world.lease.owner, &[account(), account()], ttl).await.unwrap(),
-        [world.lease.clone()]
+        std::slice::from_ref(&world.lease)
     );
     world.store.release_leases(world.lease.owner).await.unwrap();
     let taken = world.store.renew_leases(rival, &[account()], ttl).await.unwrap();

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use outdial::adapter::postgres::PostgresStore;
 use outdial::adapter::postgres::connect::{self, ConnectError, PoolPurpose, SchemaProblem};
+use outdial::domain::id::{AccountName, OwnerId};
+use outdial::port::store::{Store, StoreError};
 use secrecy::SecretString;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
+use uuid::Uuid;
 
 /// Leaves a connection as a cancelled `begin()` does: in a transaction the pool knows nothing of.
 async fn forget_a_transaction(pool: &PgPool) {
@@ -112,4 +116,51 @@ async fn a_failure_to_connect_says_what_to_do_and_never_the_password(_pool: PgPo
             assert!(!format!("{error} {error:?} {}", error.remedy()).contains("s3cret"));
         }
     }
+}
+
+async fn end_all_sessions(pool: &PgPool) {
+    sqlx::query(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and pid <> pg_backend_pid()",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+#[sqlx::test(migrator = "outdial::adapter::postgres::connect::MIGRATOR")]
+async fn sessions_that_the_server_ended_cost_no_statement(admin: PgPoolOptions, options: PgConnectOptions) {
+    let pool = connect::pool(connect::with_limits(options.clone(), "test"), 3);
+    let store = PostgresStore::open(pool.clone()).await.unwrap();
+    let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    drop(held);
+    end_all_sessions(&admin.connect_with(options).await.unwrap()).await;
+    store.renew_leases(OwnerId(Uuid::new_v4()), &[AccountName::new("main")], Duration::from_secs(9)).await.unwrap();
+}
+
+#[sqlx::test(migrator = "outdial::adapter::postgres::connect::MIGRATOR")]
+async fn a_write_that_loses_its_connection_says_that_nobody_knows(admin: PgPoolOptions, options: PgConnectOptions) {
+    let admin = admin.connect_with(options.clone()).await.unwrap();
+    let pool = connect::pool(connect::with_limits(options, "test"), 2);
+    let store = PostgresStore::open(pool).await.unwrap();
+    let (owner, accounts) = (OwnerId(Uuid::new_v4()), [AccountName::new("main")]);
+    let ttl = Duration::from_secs(9);
+    store.renew_leases(owner, &accounts, ttl).await.unwrap();
+    let mut blocker = admin.begin().await.unwrap();
+    sqlx::query("update account_lease set epoch = epoch").execute(&mut *blocker).await.unwrap();
+    let (renewed, ()) = tokio::join!(store.renew_leases(owner, &accounts, ttl), async {
+        loop {
+            let ended: Option<bool> = sqlx::query_scalar(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'",
+            )
+            .fetch_optional(&admin)
+            .await
+            .unwrap();
+            if ended == Some(true) {
+                break;
+            }
+        }
+    });
+    assert!(matches!(renewed, Err(StoreError::CommitUnknown(_))), "{renewed:?}");
 }

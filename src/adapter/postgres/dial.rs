@@ -209,11 +209,17 @@ pub(super) async fn record_replies(pool: &PgPool, replies: &[ReplyRecord]) -> Re
                 as r (attempt_id, sent_at, placed, call_id, poll_at, reason, accepted, absence_from, deadline_at)
             order by attempt_id, placed desc
         ), target as materialized (
-            -- A call that is bound to another attempt stays with that.
-            select r.*, case when c.attempt_id is null or c.attempt_id = r.attempt_id then r.call_id end as own_call_id
+            -- A call that is bound to another attempt stays with that. A subquery, because a join was seen to be planned
+            -- by the account alone, which reads all its calls.
+            select r.*, case
+                    when r.attempt_id = coalesce((
+                        select c.attempt_id
+                        from provider_call c
+                        where c.account = o.account and c.provider_call_id = r.call_id
+                    ), r.attempt_id) then r.call_id
+                end as own_call_id
             from reply r
             join open_attempt o using (attempt_id)
-            left join provider_call c on c.account = o.account and c.provider_call_id = r.call_id
             -- Placed already: the same answer again, or evidence that was faster. It brings the call's id and the time.
             where o.state = 'dialing' or (r.placed and o.state in ('placed', 'in_doubt', 'held'))
             order by o.attempt_id
