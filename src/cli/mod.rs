@@ -1,6 +1,7 @@
 //! The command line: one file per command, `wire` is where everything meets.
 
 pub mod database;
+pub mod demo;
 pub mod output;
 pub mod run;
 pub mod simulate_provider;
@@ -33,6 +34,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon.
     Run(run::Args),
+    /// Show the whole system at work on this machine: nothing to prepare, nobody is rung.
+    Demo(demo::Args),
     /// Run the provider simulator alone.
     SimulateProvider(simulate_provider::Args),
 }
@@ -97,6 +100,7 @@ async fn dispatch(cli: Cli) -> Outcome {
     let load = || load(&cli.config);
     match cli.command {
         Command::Run(args) => run::run(args, load()?).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::SimulateProvider(args) => simulate_provider::run(args).await,
     }
 }
