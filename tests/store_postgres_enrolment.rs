@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use jiff::{Span, Timestamp};
 use jiff_sqlx::ToSqlx;
-use outdial::adapter::postgres::{PostgresStore, command, connect, views};
+use outdial::adapter::postgres::{PostgresStore, command, connect, status, views, whereabouts};
 use outdial::domain::attempt::MatchBasis;
 use outdial::domain::campaign::CampaignState;
 use outdial::domain::id::{
@@ -439,6 +439,69 @@ async fn applying_steps_twice_changes_nothing(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "connect::MIGRATOR")]
+async fn a_phone_that_changes_hands_within_one_step_finds_its_new_lead(pool: PgPool) {
+    let world = World::new(pool).await;
+    let (mover, leaver) = (world.add(A).await, world.add(B).await);
+    enrol(&world.store).await;
+    world.sql("update lead set phone = '+12125550003' where lead_id = $1", mover).await;
+    world.sql("delete from lead where lead_id = $1", leaver).await;
+    let (first, second) = (world.add(A).await, world.add(B).await);
+    assert_eq!(world.store.peek_lead_changes(10).await.unwrap().len(), 4);
+    enrol(&world.store).await;
+    assert_eq!(
+        world.places().await,
+        places! {
+            mover => "due 1/0 +12125550003", leaver => "removed 1/0",
+            first => format!("due 1/0 {A}"), second => format!("due 1/0 {B}"),
+        }
+    );
+}
+
+#[sqlx::test(migrator = "connect::MIGRATOR")]
+async fn a_campaign_that_is_finishing_enrols_nobody_and_claims_no_phone(pool: PgPool) {
+    let world = World::new(pool).await;
+    let lead = world.add(A).await;
+    let changes = world.store.peek_lead_changes(10).await.unwrap();
+    let steps: Vec<_> = changes[0].places.iter().filter_map(|place| step(changes[0].lead.as_ref(), place)).collect();
+    assert_eq!(steps.len(), 1);
+    let (from, to) = (CampaignState::Active, CampaignState::Finishing);
+    assert!(world.store.advance_campaign(world.campaign, from, to, now()).await.unwrap());
+    let done = EnrolmentDone::Changes(changes[0].change_ids.clone());
+    world.store.apply_enrolment(&steps, done, now()).await.unwrap();
+    assert_eq!(world.places().await, BTreeMap::new());
+    assert_eq!(world.count("select count(*) from enrolment").await, 0);
+    assert_eq!(world.store.peek_lead_changes(10).await.unwrap()[0].lead_id, lead);
+}
+
+#[sqlx::test(migrator = "connect::MIGRATOR")]
+async fn a_page_notes_its_open_leads_and_is_forgotten_only_for_its_version(pool: PgPool) {
+    let world = World::new(pool).await;
+    let lead = world.add(A).await;
+    enrol(&world.store).await;
+    world.dial(lead).await;
+    world.dial_lists(2, &[]).await;
+    let page = world.store.next_list_page(10).await.unwrap().unwrap();
+    assert_eq!((page.version, page.last_lead_id), (2, None));
+    assert_eq!(page.leads[0].1, LeadPlace { campaign_id: world.campaign, wanted: false, place: Place::Open });
+    world.dial_lists(1, &["spring"]).await;
+    assert_eq!(world.store.next_list_page(10).await.unwrap().unwrap().version, 2, "an older version changes nothing");
+    let done = |version| EnrolmentDone::Page {
+        campaign_id: page.campaign_id,
+        lead_list_id: page.lead_list_id,
+        after: None,
+        version,
+    };
+    world.store.apply_enrolment(&[], done(1), now()).await.unwrap();
+    assert!(world.store.next_list_page(10).await.unwrap().is_some());
+    assert_eq!(world.count("select count(*) from lead_change").await, 0);
+    world.store.apply_enrolment(&[], done(2), now()).await.unwrap();
+    assert!(world.store.next_list_page(10).await.unwrap().is_none());
+    world.end_and_retry(lead).await;
+    enrol(&world.store).await;
+    assert_eq!(world.places().await, places! { lead => "removed 2/1" });
+}
+
+#[sqlx::test(migrator = "connect::MIGRATOR")]
 async fn requeued_leads_get_fresh_tries_and_held_ones_never(pool: PgPool) {
     let world = World::new(pool).await;
     let (done, held) = (world.add(A).await, world.add(B).await);
@@ -551,7 +614,7 @@ async fn calls_find_their_attempts_by_call_token_and_phone(pool: PgPool) {
     let keys = [
         CallKey { call_id: call("77"), token: None, phone: None },
         CallKey { call_id: None, token: Some(attempt), phone: None },
-        CallKey { call_id: None, token: None, phone: phone.clone() },
+        CallKey { call_id: None, token: None, phone },
     ];
     let found = world.store.find_attempts(&account, &keys).await.unwrap();
     assert_eq!((found[0].bound, found[0].token_exists, found[0].ended), (None, false, false));
@@ -707,7 +770,7 @@ async fn campaigns_are_applied_by_name_and_move_from_the_state_they_are_in(pool:
 async fn a_lead_is_found_by_its_phone_with_all_that_binds_it(pool: PgPool) {
     let world = World::new(pool).await;
     let phone = PhoneNumber::parse(A).unwrap();
-    let find = || views::find_lead(&world.pool, world.campaign, &phone, now(), now() - Span::new().hours(24));
+    let find = || whereabouts::find_lead(&world.pool, world.campaign, &phone, now(), now() - Span::new().hours(24));
     assert_eq!(find().await.unwrap(), None);
     let lead = world.add(A).await;
     assert_eq!(find().await.unwrap().map(|found| found.place), Some(Place::Nowhere));
@@ -724,10 +787,10 @@ async fn a_lead_is_found_by_its_phone_with_all_that_binds_it(pool: PgPool) {
     let account = AccountName::new("main");
     command::stop(&world.pool, None, "alarm", now()).await.unwrap();
     command::stop(&world.pool, Some(&account), "only this", now()).await.unwrap();
-    let status = views::account_statuses(&world.pool).await.unwrap();
+    let status = status::account_statuses(&world.pool).await.unwrap();
     assert_eq!((status.len(), status[0].stopped.as_deref()), (1, Some("alarm")));
     assert!(command::lift_stop(&world.pool, None).await.unwrap());
     assert!(!command::lift_stop(&world.pool, None).await.unwrap());
-    assert_eq!(views::open_questions(&world.pool, 10).await.unwrap(), []);
+    assert_eq!(status::open_questions(&world.pool, 10).await.unwrap(), []);
     assert_eq!(views::outcome_counts(&world.pool, world.campaign).await.unwrap(), [(Some(Outcome::NoAnswer), 1)]);
 }

@@ -6,8 +6,8 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use super::failure::{acquire, reading, writing};
-use super::inbox::{storable, storable_json};
 use super::row::Reading;
+use super::storable::{storable, storable_json};
 use crate::domain::assistant::Assistant;
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, CampaignId};

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 
 use super::failure::{acquire, reading, writing};
-use super::inbox::{storable, storable_json};
+use super::storable::{storable, storable_json};
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, CampaignId, LeadListId};
 use crate::domain::outcome::Disposition;
@@ -162,7 +162,7 @@ pub async fn copy_leads(pool: &PgPool, list: LeadListId, leads: &[NewLead]) -> R
     let priorities: Vec<_> = leads.iter().map(|lead| i16::from(lead.priority)).collect();
     let not_before: Vec<_> = leads.iter().map(|lead| lead.not_before.map(|at| at.to_sqlx())).collect();
     let not_after: Vec<_> = leads.iter().map(|lead| lead.not_after.map(|at| at.to_sqlx())).collect();
-    let variables: Vec<_> = leads.iter().map(|lead| super::inbox::storable_map(&lead.variables)).collect();
+    let variables: Vec<_> = leads.iter().map(|lead| super::storable::storable_map(&lead.variables)).collect();
     let done = sqlx::query!(
         r#"
         with given as (

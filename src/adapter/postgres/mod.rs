@@ -9,8 +9,10 @@
 pub mod clock;
 pub mod command;
 pub mod connect;
-mod failure;
+pub mod status;
 pub mod views;
+pub mod whereabouts;
+mod failure;
 
 mod campaign;
 mod control;
@@ -18,10 +20,13 @@ mod dial;
 mod due;
 mod enrolment;
 mod inbox;
+mod late;
 mod lease;
+mod placement;
 mod retention;
 mod row;
 mod settle;
+mod storable;
 
 use std::time::Duration;
 
@@ -169,7 +174,7 @@ impl Store for PostgresStore {
     }
 
     async fn apply_late(&self, late: &[LateResult], now: Timestamp) -> Result<(), StoreError> {
-        inbox::apply_late(&self.pool, late, now).await
+        late::apply_late(&self.pool, late, now).await
     }
 
     async fn peek_lead_changes(&self, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
@@ -186,7 +191,7 @@ impl Store for PostgresStore {
         done: EnrolmentDone,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        enrolment::apply_enrolment(&self.pool, steps, done, now).await
+        placement::apply_enrolment(&self.pool, steps, done, now).await
     }
 
     async fn set_campaign_lists(&self, lists: &[CampaignLists]) -> Result<(), StoreError> {

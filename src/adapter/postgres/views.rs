@@ -1,24 +1,22 @@
-//! What people ask: progress, attempts, status, and where one lead is. Plain reads for the command line; nothing of the
-//! engine depends on them. Lists come in pages, each after the last key of the one before.
+//! What people ask about campaigns and attempts. Plain reads for the command line; nothing of the engine depends on
+//! them. Lists come in pages, each after the last key of the one before.
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::PgPool;
-use sqlx::types::{Json, Uuid};
+use sqlx::types::Uuid;
 
-use super::enrolment::places;
 use super::failure::reading;
 use super::row::{Reading, attempt_id};
 use crate::domain::attempt::OpenState;
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{
-    AccountName, AssistantId, AttemptId, AttemptKey, CampaignId, Epoch, Installation, LeadId, LeadListId, OwnerId,
-    ProviderCallId,
+    AccountName, AssistantId, AttemptId, AttemptKey, CampaignId, Installation, LeadId, ProviderCallId,
 };
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::{Disposition, Outcome};
 use crate::domain::phone::PhoneNumber;
-use crate::port::store::{Contact, LeadFacts, LeadRow, PersonFacts, Place, StoreError, Suppression};
+use crate::port::store::StoreError;
 
 /// Where a campaign stands and where its leads are: a row of the view `campaign_progress`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +38,7 @@ pub struct CampaignProgress {
     /// Held attempts.
     pub held: i64,
     /// Leads per disposition, in the order of the documentation, none left out.
-    pub disposed: [(crate::domain::outcome::Disposition, i64); 8],
+    pub disposed: [(Disposition, i64); 8],
     /// Whether lists are still being walked.
     pub enrolling: bool,
     /// Last change.
@@ -54,7 +52,6 @@ pub struct CampaignProgress {
 /// # Errors
 /// When the database cannot be read.
 pub async fn campaign_progress(pool: &PgPool, name: Option<&str>) -> Result<Vec<CampaignProgress>, StoreError> {
-    use crate::domain::outcome::Disposition as D;
     let rows = sqlx::query!(
         r#"
         select campaign_id as "campaign_id!", name as "name!", state as "state!", note, version as "version!",
@@ -83,14 +80,14 @@ pub async fn campaign_progress(pool: &PgPool, name: Option<&str>) -> Result<Vec<
                 open: row.open,
                 held: row.held,
                 disposed: [
-                    (D::Reached, row.reached),
-                    (D::GoalMet, row.goal_met),
-                    (D::Exhausted, row.exhausted),
-                    (D::Suppressed, row.suppressed),
-                    (D::InvalidNumber, row.invalid_number),
-                    (D::Expired, row.expired),
-                    (D::Removed, row.removed),
-                    (D::Duplicate, row.duplicate),
+                    (Disposition::Reached, row.reached),
+                    (Disposition::GoalMet, row.goal_met),
+                    (Disposition::Exhausted, row.exhausted),
+                    (Disposition::Suppressed, row.suppressed),
+                    (Disposition::InvalidNumber, row.invalid_number),
+                    (Disposition::Expired, row.expired),
+                    (Disposition::Removed, row.removed),
+                    (Disposition::Duplicate, row.duplicate),
                 ],
                 enrolling: row.enrolling,
                 changed_at: row.changed_at.to_jiff(),
@@ -371,355 +368,4 @@ fn ids_of(campaign: Option<CampaignId>) -> (Uuid, Uuid) {
         attempt_no: u16::MAX,
     };
     (AttemptId::derive(Installation::new(0), first).uuid(), AttemptId::derive(Installation::new(u32::MAX), last).uuid())
-}
-
-/// What an account is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountStatus {
-    /// Which.
-    pub account: AccountName,
-    /// Open attempts by state.
-    pub dialing: i64,
-    /// As above.
-    pub placed: i64,
-    /// As above.
-    pub in_doubt: i64,
-    /// As above.
-    pub held: i64,
-    /// Who dials it, in which term; `None` when nobody holds a lease that has not run out.
-    pub holder: Option<(OwnerId, Epoch)>,
-    /// Why it is stopped, by its own stop or one of everything.
-    pub stopped: Option<String>,
-    /// Why the provider does not let it place calls, since when, and when the daemon looks again.
-    pub problem: Option<(String, Timestamp, Option<Timestamp>)>,
-    /// Events that are not applied yet.
-    pub pending_events: i64,
-}
-
-/// Every account the database has heard of, by name; the configuration may know more.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn account_statuses(pool: &PgPool) -> Result<Vec<AccountStatus>, StoreError> {
-    let rows = sqlx::query!(
-        r#"
-        with known as (
-            select account from account_lease union select account from account_state
-            union select account from open_attempt union select account from stop_order where account is not null
-        )
-        select k.account as "account!", o.dialing as "dialing!", o.placed as "placed!", o.in_doubt as "in_doubt!",
-               o.held as "held!", l.owner as "owner?", l.epoch as "epoch?", x.reason as "stopped?",
-               s.problem as "problem?", s.since as "since?", s.next_check_at as "next_check_at?",
-               (select count(*) from inbox_pending p where p.account = k.account) as "pending_events!"
-        from known k
-        cross join lateral (
-            select count(*) filter (where state = 'dialing') as dialing, count(*) filter (where state = 'placed') as placed,
-                   count(*) filter (where state = 'in_doubt') as in_doubt, count(*) filter (where state = 'held') as held
-            from open_attempt a where a.account = k.account
-        ) o
-        -- Leases live by the database's own clock.
-        left join account_lease l on l.account = k.account and l.expires_at > clock_timestamp()
-        left join account_state s on s.account = k.account
-        left join lateral (
-            select reason from stop_order t where t.account is null or t.account = k.account
-            order by t.account nulls first limit 1
-        ) x on true
-        order by k.account
-        "#
-    )
-    .fetch_all(pool)
-    .await
-    .map_err(reading)?;
-    Ok(rows
-        .into_iter()
-        .map(|row| AccountStatus {
-            account: AccountName::new(row.account),
-            dialing: row.dialing,
-            placed: row.placed,
-            in_doubt: row.in_doubt,
-            held: row.held,
-            holder: row.owner.zip(row.epoch).map(|(owner, epoch)| (OwnerId(owner), Epoch(epoch))),
-            stopped: row.stopped,
-            problem: row
-                .problem
-                .zip(row.since)
-                .map(|(problem, since)| (problem, since.to_jiff(), row.next_check_at.map(|at| at.to_jiff()))),
-            pending_events: row.pending_events,
-        })
-        .collect())
-}
-
-/// An attempt that is in doubt or held, for people who look into it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenQuestion {
-    /// Key.
-    pub attempt_id: AttemptId,
-    /// Whom.
-    pub phone: PhoneNumber,
-    /// Who dialed.
-    pub account: AccountName,
-    /// For which campaign.
-    pub campaign: Option<String>,
-    /// `in_doubt` or `held`.
-    pub state: OpenState,
-    /// When the intent became durable.
-    pub intent_at: Timestamp,
-    /// When the request left.
-    pub sent_at: Option<Timestamp>,
-    /// Why.
-    pub reason: String,
-    /// The call at the provider.
-    pub provider_call_id: Option<ProviderCallId>,
-}
-
-/// Attempts that are in doubt or held, oldest first.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn open_questions(pool: &PgPool, limit: u32) -> Result<Vec<OpenQuestion>, StoreError> {
-    let rows = sqlx::query!(
-        r#"
-        select o.attempt_id, o.phone, o.account, c.name as "campaign?", o.state, o.intent_at, o.sent_at, o.reason,
-               o.provider_call_id
-        from open_attempt o
-        left join campaign c on c.campaign_id = o.campaign_id
-        where o.state in ('in_doubt', 'held')
-        order by o.intent_at, o.attempt_id
-        limit $1
-        "#,
-        i64::from(limit),
-    )
-    .fetch_all(pool)
-    .await
-    .map_err(reading)?;
-    rows.into_iter()
-        .map(|row| {
-            let at = Reading { table: "open_attempt", key: row.attempt_id };
-            Ok(OpenQuestion {
-                attempt_id: attempt_id(row.attempt_id),
-                phone: at.phone(&row.phone)?,
-                account: AccountName::new(row.account),
-                campaign: row.campaign,
-                state: at.word(&row.state)?,
-                intent_at: row.intent_at.to_jiff(),
-                sent_at: row.sent_at.map(|at| at.to_jiff()),
-                reason: row.reason.unwrap_or_default(),
-                provider_call_id: row.provider_call_id.map(ProviderCallId::new),
-            })
-        })
-        .collect()
-}
-
-/// A do-not-call entry as listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SuppressionRow {
-    /// Key, for the next page.
-    pub suppression_id: i64,
-    /// Whom.
-    pub phone: PhoneNumber,
-    /// In this campaign only; everywhere if absent.
-    pub campaign: Option<String>,
-    /// Why.
-    pub reason: String,
-    /// Until when.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// Do-not-call entries after a key, oldest first.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn suppressions(pool: &PgPool, after: i64, limit: u32) -> Result<Vec<SuppressionRow>, StoreError> {
-    let rows = sqlx::query!(
-        r#"
-        select s.suppression_id, s.phone, coalesce(c.name, s.campaign_id::text) as campaign, s.reason, s.expires_at
-        from suppression s
-        left join campaign c on c.campaign_id = s.campaign_id
-        where s.suppression_id > $1
-        order by s.suppression_id
-        limit $2
-        "#,
-        after,
-        i64::from(limit),
-    )
-    .fetch_all(pool)
-    .await
-    .map_err(reading)?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(SuppressionRow {
-                suppression_id: row.suppression_id,
-                phone: Reading { table: "suppression", key: row.suppression_id }.phone(&row.phone)?,
-                campaign: row.campaign,
-                reason: row.reason,
-                expires_at: row.expires_at.map(|at| at.to_jiff()),
-            })
-        })
-        .collect()
-}
-
-/// Everything the gates want to know of one lead, wherever it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Whereabouts {
-    /// Key.
-    pub lead_id: LeadId,
-    /// As its owner wrote it; `None` when it was deleted.
-    pub row: Option<LeadRow>,
-    /// What it says; `None` when it was deleted.
-    pub facts: Option<LeadFacts>,
-    /// Where it is in the campaign.
-    pub place: Place,
-    /// Why, if it is disposed, and since when.
-    pub disposed: Option<(String, Timestamp)>,
-    /// Its open attempt in this campaign, and why it is in doubt or held.
-    pub open: Option<(AttemptId, OpenState, Option<String>)>,
-    /// The person behind the phone; an open attempt of this very lead is in `open` and not here.
-    pub person: PersonFacts,
-    /// Who spoke with this lead last.
-    pub last_assistant: Option<AssistantId>,
-}
-
-/// Finds the lead that holds a phone in a campaign, else one of the campaign's lists that was written with it.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn find_lead(
-    pool: &PgPool,
-    campaign_id: CampaignId,
-    phone: &PhoneNumber,
-    now: Timestamp,
-    person_since: Timestamp,
-) -> Result<Option<Whereabouts>, StoreError> {
-    let found = sqlx::query_scalar!(
-        r#"
-        select coalesce(
-            (select lead_id from enrolment where campaign_id = $1 and phone = $2),
-            (select l.lead_id from campaign_list w join lead l on l.lead_list_id = w.lead_list_id
-             where w.campaign_id = $1 and l.phone = $2
-             order by w.wanted desc, l.lead_id limit 1)
-        )
-        "#,
-        campaign_id.0,
-        phone.e164(),
-    )
-    .fetch_one(pool)
-    .await
-    .map_err(reading)?;
-    let Some(id) = found else {
-        return Ok(None);
-    };
-    let lead_id = LeadId(id);
-    let place = places(pool, &[(campaign_id, lead_id)]).await?.into_iter().next().unwrap_or(Place::Nowhere);
-    let lead = lead(pool, lead_id).await?;
-    let row = sqlx::query!(
-        r#"
-        select v.reason as "reason?", v.disposed_at as "disposed_at?",
-               o.attempt_id as "attempt_id?", o.state as "state?", o.reason as "open_reason?",
-               (select assistant_id from attempt a
-                where a.phone = $3 and a.campaign_id = $1 and a.lead_id = $2
-                order by a.intent_at desc limit 1) as last_assistant,
-               (select attempt_id from open_attempt x
-                where x.phone = $3 and not (x.campaign_id = $1 and x.lead_id = $2)) as other_open
-        from (select 1) one
-        left join disposition v on v.campaign_id = $1 and v.lead_id = $2
-        left join open_attempt o on o.campaign_id = $1 and o.lead_id = $2
-        "#,
-        campaign_id.0,
-        id,
-        phone.e164(),
-    )
-    .fetch_one(pool)
-    .await
-    .map_err(reading)?;
-    let open = match (row.attempt_id, row.state) {
-        (Some(id), Some(state)) => {
-            Some((attempt_id(id), Reading { table: "open_attempt", key: id }.word(&state)?, row.open_reason))
-        }
-        _ => None,
-    };
-    let person = PersonFacts {
-        suppression: suppression_of(pool, campaign_id, phone, now).await?,
-        open: row.other_open.map(attempt_id),
-        contacts: contacts_of(pool, phone, person_since).await?,
-    };
-    let (lead_row, facts) = lead.unzip();
-    Ok(Some(Whereabouts {
-        lead_id,
-        row: lead_row,
-        facts,
-        place,
-        disposed: row.reason.zip(row.disposed_at).map(|(reason, at)| (reason, at.to_jiff())),
-        open,
-        person,
-        last_assistant: row.last_assistant.map(AssistantId::new),
-    }))
-}
-
-async fn lead(pool: &PgPool, lead_id: LeadId) -> Result<Option<(LeadRow, LeadFacts)>, StoreError> {
-    let row = sqlx::query!(
-        r#"
-        select lead_list_id, phone, time_zone, priority, not_before, not_after, version,
-               variables as "variables: Json<Map<String, Value>>"
-        from lead where lead_id = $1
-        "#,
-        lead_id.0,
-    )
-    .fetch_optional(pool)
-    .await
-    .map_err(reading)?;
-    let at = Reading { table: "lead", key: lead_id };
-    row.map(|row| {
-        let not_before = row.not_before.map(|at| at.to_jiff());
-        let not_after = row.not_after.map(|at| at.to_jiff());
-        let written = LeadRow {
-            lead_id,
-            lead_list_id: LeadListId(row.lead_list_id),
-            phone: row.phone,
-            time_zone: row.time_zone,
-            priority: at.number("priority", row.priority)?,
-            not_before,
-            not_after,
-        };
-        Ok((written, LeadFacts { version: row.version, not_before, not_after, variables: row.variables.0 }))
-    })
-    .transpose()
-}
-
-async fn suppression_of(
-    pool: &PgPool,
-    campaign_id: CampaignId,
-    phone: &PhoneNumber,
-    now: Timestamp,
-) -> Result<Option<Suppression>, StoreError> {
-    let row = sqlx::query!(
-        r#"
-        select reason, expires_at from suppression
-        where phone = $1 and (campaign_id is null or campaign_id = $2) and (expires_at is null or expires_at > $3)
-        order by expires_at desc nulls first limit 1
-        "#,
-        phone.e164(),
-        campaign_id.0,
-        now.to_sqlx() as _,
-    )
-    .fetch_optional(pool)
-    .await
-    .map_err(reading)?;
-    Ok(row.map(|row| Suppression { reason: row.reason, expires_at: row.expires_at.map(|at| at.to_jiff()) }))
-}
-
-async fn contacts_of(pool: &PgPool, phone: &PhoneNumber, since: Timestamp) -> Result<Vec<Contact>, StoreError> {
-    let rows = sqlx::query!(
-        r#"
-        select coalesce(sent_at, intent_at) as "at!", campaign_id from attempt
-        where phone = $1 and intent_at >= $2
-            and (outcome is null or outcome not in ('rejected', 'canceled', 'not_placed'))
-        order by 1 desc
-        "#,
-        phone.e164(),
-        since.to_sqlx() as _,
-    )
-    .fetch_all(pool)
-    .await
-    .map_err(reading)?;
-    Ok(rows.into_iter().map(|row| Contact { at: row.at.to_jiff(), campaign_id: CampaignId(row.campaign_id) }).collect())
 }
