@@ -83,7 +83,7 @@ fn put_off(world: &mut World, due: &DueKey, now: Timestamp) {
 fn open_attempt(lease: &Lease, intent: &DialIntent, now: Timestamp) -> OpenAttempt {
     OpenAttempt {
         attempt_id: intent.attempt_id,
-        phone: intent.due.phone.clone(),
+        phone: intent.due.phone,
         account: lease.account.clone(),
         assistant_id: intent.assistant_id.clone(),
         tries: intent.due.tries,

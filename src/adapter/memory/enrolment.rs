@@ -76,7 +76,7 @@ fn place(world: &World, campaign_id: CampaignId, lead_id: LeadId) -> LeadPlace {
 fn last_phone(world: &World, campaign_id: CampaignId, lead_id: LeadId) -> Option<PhoneNumber> {
     let phones = world.phones_of_lead(campaign_id, lead_id);
     let unattempted = phones.iter().find(|phone| !was_attempted(world, campaign_id, lead_id, phone)).cloned();
-    let newest = || world.attempts_of_lead(campaign_id, lead_id).next_back().map(|(_, attempt)| attempt.phone.clone());
+    let newest = || world.attempts_of_lead(campaign_id, lead_id).next_back().map(|(_, attempt)| attempt.phone);
     unattempted.or_else(|| newest().filter(|phone| phones.contains(phone)))
 }
 
@@ -175,24 +175,18 @@ fn apply_one(world: &mut World, step: &EnrolmentStep, now: Timestamp) -> bool {
             }
             let stratum = Stratum { campaign_id, calling_group_id: group(world, group_key), priority: *priority };
             world.disposition.remove(&(campaign_id, lead_id));
-            let due = DueKey {
-                stratum,
-                due_at: *due_at,
-                lead_id,
-                attempt_no: *attempt_no,
-                tries: *tries,
-                phone: phone.clone(),
-            };
+            let due =
+                DueKey { stratum, due_at: *due_at, lead_id, attempt_no: *attempt_no, tries: *tries, phone: *phone };
             enrol(world, due, now);
             true
         }
         EnrolmentAction::Move { from, phone, group_key, priority, due_at } => {
             assert_eq!((from.stratum.campaign_id, from.lead_id), (campaign_id, lead_id), "a step moves its own lead");
-            if !enrols(world, campaign_id) || !world.take_due(from) {
+            if !world.take_due(from) {
                 return false;
             }
             let stratum = Stratum { campaign_id, calling_group_id: group(world, group_key), priority: *priority };
-            enrol(world, DueKey { stratum, due_at: *due_at, phone: phone.clone(), ..from.clone() }, now);
+            enrol(world, DueKey { stratum, due_at: *due_at, phone: *phone, ..from.clone() }, now);
             true
         }
         EnrolmentAction::Dispose { verdict, attempt_no, tries } => {
@@ -266,9 +260,9 @@ fn enrols(world: &World, campaign_id: CampaignId) -> bool {
 fn enrol(world: &mut World, due: DueKey, now: Timestamp) {
     let campaign_id = due.stratum.campaign_id;
     give_up_phones(world, campaign_id, due.lead_id, Some(&due.phone));
-    let holder = *world.enrolment.entry((campaign_id, due.phone.clone())).or_insert(due.lead_id);
+    let holder = *world.enrolment.entry((campaign_id, due.phone)).or_insert(due.lead_id);
     if holder == due.lead_id {
-        world.phones_of_lead.entry((campaign_id, due.lead_id)).or_default().insert(due.phone.clone());
+        world.phones_of_lead.entry((campaign_id, due.lead_id)).or_default().insert(due.phone);
         world.insert_due(&due);
     } else {
         super::due::write_verdict(world, &due, &Verdict::duplicate_of(holder), now);

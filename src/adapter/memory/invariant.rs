@@ -151,7 +151,7 @@ fn phones_are_enrolled(world: &World, broken: &mut Vec<String>) {
         (key.campaign_id, &attempt.phone, key.lead_id)
     });
     for (campaign_id, phone, lead_id) in due.chain(attempted) {
-        if world.enrolment.get(&(campaign_id, phone.clone())) != Some(&lead_id) {
+        if world.enrolment.get(&(campaign_id, *phone)) != Some(&lead_id) {
             broken.push(format!(
                 "lead {lead_id} of campaign {campaign_id} has {phone}, which is not enrolled as its own"
             ));

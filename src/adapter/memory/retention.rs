@@ -20,7 +20,7 @@ pub(super) fn expire_suppressions(world: &mut World, now: Timestamp) -> u64 {
         .suppression
         .iter()
         .filter(|(_, entry)| entry.expires_at.is_some_and(|end| end <= now))
-        .map(|(key, _)| key.clone())
+        .map(|(key, _)| *key)
         .collect();
     for key in &expired {
         world.suppression.remove(key);
@@ -53,6 +53,7 @@ pub(super) fn retain(world: &mut World, now: Timestamp, policy: RetentionPolicy)
         result.transcript = None;
         result.recording_url = None;
         result.extracted.clear();
+        record.payload_removed = true;
         payloads_removed += u64::from(had_payload);
     }
     let bounded = |count: usize| u32::try_from(count).expect("there are fewer partitions than days in a calendar");

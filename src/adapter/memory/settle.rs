@@ -31,7 +31,12 @@ pub(super) fn settle_one(world: &mut World, settlement: &Settlement) -> bool {
     if let Some(result) = &settlement.result {
         attempt.goal_met = result.goal_met;
         bind_result(world, id, result);
-        let record = ResultRecord { result: result.clone(), contradicted_by: None, recorded_at: settlement.ended_at };
+        let record = ResultRecord {
+            result: result.clone(),
+            contradicted_by: None,
+            recorded_at: settlement.ended_at,
+            payload_removed: false,
+        };
         assert_eq!(world.call_result.insert(id, record), None, "an attempt has one result");
     }
     move_on(world, &open, settlement);
@@ -66,7 +71,7 @@ fn move_on(world: &mut World, open: &OpenAttempt, settlement: &Settlement) {
                 lead_id: key.lead_id,
                 attempt_no: *attempt_no,
                 tries: *tries,
-                phone: open.phone.clone(),
+                phone: open.phone,
             });
         }
         NextPlace::Disposed { verdict, attempt_no, tries } => {
@@ -113,13 +118,14 @@ fn apply_late_one(world: &mut World, late: &LateResult, now: Timestamp) {
         return;
     };
     attempt.goal_met = attempt.goal_met.or(late.result.goal_met);
-    let phone = attempt.phone.clone();
+    let phone = attempt.phone;
     let record = world.call_result.entry(id).or_insert_with(|| ResultRecord {
         result: CallResult::default(),
         contradicted_by: None,
         recorded_at: now,
+        payload_removed: false,
     });
-    add(&mut record.result, &late.result);
+    add(record, &late.result);
     record.contradicted_by = record.contradicted_by.or(late.contradicts);
     bind_result(world, id, &late.result);
     if let Some(verdict) = &late.verdict {
@@ -132,8 +138,8 @@ fn apply_late_one(world: &mut World, late: &LateResult, now: Timestamp) {
     world.pending.remove(&late.inbox_id);
 }
 
-/// Fills in what is missing; what is known stays.
-fn add(known: &mut CallResult, new: &CallResult) {
+/// Fills in what is missing. What is known stays; what was removed for its age does not come back.
+fn add(record: &mut ResultRecord, new: &CallResult) {
     let CallResult {
         call_id,
         match_basis,
@@ -146,6 +152,7 @@ fn add(known: &mut CallResult, new: &CallResult) {
         extracted,
         goal_met,
     } = new;
+    let known = &mut record.result;
     known.call_id = known.call_id.take().or_else(|| call_id.clone());
     known.match_basis = known.match_basis.or(*match_basis);
     if known.status.is_empty() {
@@ -154,10 +161,13 @@ fn add(known: &mut CallResult, new: &CallResult) {
     known.answered_by = known.answered_by.take().or_else(|| answered_by.clone());
     known.duration_seconds = known.duration_seconds.or(*duration_seconds);
     known.cost = known.cost.take().or_else(|| cost.clone());
+    known.goal_met = known.goal_met.or(*goal_met);
+    if record.payload_removed {
+        return;
+    }
     known.transcript = known.transcript.take().or_else(|| transcript.clone());
     known.recording_url = known.recording_url.take().or_else(|| recording_url.clone());
-    if known.extracted.is_empty() {
-        known.extracted.clone_from(extracted);
+    for (variable, value) in extracted {
+        known.extracted.entry(variable.clone()).or_insert_with(|| value.clone());
     }
-    known.goal_met = known.goal_met.or(*goal_met);
 }

@@ -172,7 +172,7 @@ impl MemoryStore {
     pub fn add_suppression(&self, phone: &PhoneNumber, scope: Option<CampaignId>, entry: Suppression) {
         assert!((1..=500).contains(&entry.reason.chars().count()), "a suppression says why, in at most 500 characters");
         let mut world = self.locked();
-        if world.suppression.insert((phone.clone(), scope), entry).is_some() {
+        if world.suppression.insert((*phone, scope), entry).is_some() {
             world.note_end_of_suppression(phone, scope);
         }
     }
@@ -180,7 +180,7 @@ impl MemoryStore {
     /// Removes a do-not-call entry. `false` when there is none.
     pub fn remove_suppression(&self, phone: &PhoneNumber, scope: Option<CampaignId>) -> bool {
         let mut world = self.locked();
-        let found = world.suppression.remove(&(phone.clone(), scope)).is_some();
+        let found = world.suppression.remove(&(*phone, scope)).is_some();
         if found {
             world.note_end_of_suppression(phone, scope);
         }

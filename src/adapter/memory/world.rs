@@ -227,6 +227,8 @@ pub struct ResultRecord {
     pub contradicted_by: Option<Outcome>,
     /// When it was written.
     pub recorded_at: Timestamp,
+    /// Whether its payload is gone for its age; it does not come back.
+    pub payload_removed: bool,
 }
 
 /// A row of the inbox.
@@ -336,9 +338,7 @@ impl World {
     /// All attempts to a phone.
     pub fn attempts_of_phone(&self, phone: &PhoneNumber) -> impl Iterator<Item = (AttemptId, &AttemptRecord)> {
         let (first, last) = (AttemptId::from_stored(uuid::Uuid::nil()), AttemptId::from_stored(uuid::Uuid::max()));
-        self.attempts_of_phone
-            .range((phone.clone(), first)..=(phone.clone(), last))
-            .map(|(_, id)| (*id, &self.attempt[id]))
+        self.attempts_of_phone.range((*phone, first)..=(*phone, last)).map(|(_, id)| (*id, &self.attempt[id]))
     }
 
     /// Phones that are a lead's in a campaign.
@@ -379,7 +379,7 @@ impl World {
         assert!(row.attempt_no >= 1, "attempt numbers begin at 1");
         assert!(row.tries < row.attempt_no, "each try had a number of its own");
         let position = (row.stratum, row.due_at, row.lead_id);
-        let record = DueRecord { attempt_no: row.attempt_no, tries: row.tries, phone: row.phone.clone() };
+        let record = DueRecord { attempt_no: row.attempt_no, tries: row.tries, phone: row.phone };
         let twin = self.due_of_lead.insert((row.stratum.campaign_id, row.lead_id), position);
         assert_eq!(twin, None, "a lead is due at most once in a campaign");
         self.due.insert(position, record);
@@ -400,7 +400,7 @@ impl World {
         let AttemptKey { attempt_no, .. } = open.attempt_id.key();
         assert!(open.tries < attempt_no, "each try had a number of its own");
         let attempt = AttemptRecord {
-            phone: open.phone.clone(),
+            phone: open.phone,
             tries: open.tries,
             account: open.account.clone(),
             assistant_id: open.assistant_id.clone(),
@@ -413,11 +413,11 @@ impl World {
             refused: false,
         };
         let id = open.attempt_id;
-        self.attempts_of_phone.insert((open.phone.clone(), id));
+        self.attempts_of_phone.insert((open.phone, id));
         self.attempts_by_intent.insert((open.intent_at, id));
         assert_eq!(self.attempt.insert(id, attempt), None, "an attempt is written once");
-        self.phone_of_open.insert(id, open.phone.clone());
-        let twin = self.open_attempt.insert(open.phone.clone(), open);
+        self.phone_of_open.insert(id, open.phone);
+        let twin = self.open_attempt.insert(open.phone, open);
         assert_eq!(twin, None, "a phone has at most one open attempt");
     }
 
@@ -446,7 +446,7 @@ impl World {
     /// Suppresses a phone everywhere and for good.
     pub(super) fn suppress(&mut self, phone: &PhoneNumber, reason: &str) {
         assert!((1..=500).contains(&reason.chars().count()), "a suppression says why, in at most 500 characters");
-        let key = (phone.clone(), None);
+        let key = (*phone, None);
         match self.suppression.get_mut(&key) {
             None => {
                 self.suppression.insert(key, Suppression { reason: reason.to_owned(), expires_at: None });
@@ -469,7 +469,7 @@ impl World {
     ) -> Option<&Suppression> {
         [None, Some(campaign_id)]
             .into_iter()
-            .filter_map(|scope| self.suppression.get(&(phone.clone(), scope)))
+            .filter_map(|scope| self.suppression.get(&(*phone, scope)))
             .filter(|entry| entry.expires_at.is_none_or(|end| end > now))
             .max_by_key(|entry| entry.expires_at.unwrap_or(Timestamp::MAX))
     }
@@ -481,7 +481,7 @@ impl World {
             .keys()
             .filter(|campaign| scope.is_none_or(|scope| scope == **campaign))
             .filter_map(|campaign| {
-                let lead = *self.enrolment.get(&(*campaign, phone.clone()))?;
+                let lead = *self.enrolment.get(&(*campaign, *phone))?;
                 let record = self.disposition.get(&(*campaign, lead))?;
                 (record.verdict.disposition == Disposition::Suppressed).then_some(lead)
             })
@@ -505,5 +505,5 @@ impl World {
 }
 
 pub(super) fn due_key(&(stratum, due_at, lead_id): &DuePosition, record: &DueRecord) -> DueKey {
-    DueKey { stratum, due_at, lead_id, attempt_no: record.attempt_no, tries: record.tries, phone: record.phone.clone() }
+    DueKey { stratum, due_at, lead_id, attempt_no: record.attempt_no, tries: record.tries, phone: record.phone }
 }
