@@ -365,7 +365,7 @@ async fn a_suppression_that_ends_makes_its_leads_due_again_with_their_numbering(
     world.dial(removed).await;
     world.end_and_retry(removed).await;
     let phones = [PhoneNumber::parse(A).unwrap(), PhoneNumber::parse(B).unwrap()];
-    let entries = phones.clone().map(|phone| command::NewSuppression {
+    let entries = phones.map(|phone| command::NewSuppression {
         phone,
         campaign_id: None,
         reason: "asked".to_owned(),
