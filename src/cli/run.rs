@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::http::{self, ReceiverOptions};
 use crate::adapter::postgres::PostgresStore;
-use crate::adapter::postgres::views::account_statuses;
+use crate::adapter::postgres::status::account_statuses;
 use crate::config::Config;
 use crate::domain::zone::tzdb_version;
 

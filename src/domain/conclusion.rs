@@ -3,6 +3,7 @@
 //! For the Autocalls family a webhook never says who answered, and it comes only for some calls; a call object says who
 //! answered but may lag behind. The outcome of an answered call is the merge of both, once both are seen or the settle
 //! time has passed. A call that was not answered needs no second half.
+//! A webhook waits longer than a call object: see [`UNREAD_PATIENCE`].
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
@@ -10,6 +11,10 @@ use serde_json::{Map, Value};
 use super::id::ProviderCallId;
 use super::outcome::Outcome;
 use super::report::{AnsweredBy, CallReport, Phase, Source};
+
+/// How many settle times a webhook waits for the call object: only that tells a machine from a person, and it is there
+/// to be read, so its absence means that the provider cannot be read at the moment.
+const UNREAD_PATIENCE: i32 = 10;
 
 /// A report, and when we received it.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +76,8 @@ pub fn conclude(reports: &[Received<'_>], now: Timestamp, settle_after: SignedDu
     let call = newest(Source::Call);
     let webhook = newest(Source::Webhook);
     let answered = over.iter().any(|received| received.report.phase == Phase::AnsweredOver);
-    let until = first_over_at + settle_after;
+    let patience = if call.is_none() { settle_after * UNREAD_PATIENCE } else { settle_after };
+    let until = first_over_at + patience;
     if answered && now < until && (call.is_none() || webhook.is_none()) {
         return Conclusion::Waiting { until, read_wanted: call.is_none() };
     }
@@ -165,15 +171,15 @@ mod tests {
         let live = report(Source::Call, Phase::Live, None);
         check(&[], 0, Err(Conclusion::Live));
         check(&[(0, &live)], 100, Err(Conclusion::Live));
-        check(&[(0, &webhook)], 1, Err(Conclusion::Waiting { until: at(30), read_wanted: true }));
+        check(&[(0, &webhook)], 1, Err(Conclusion::Waiting { until: at(300), read_wanted: true }));
         check(&[(0, &human)], 1, Err(Conclusion::Waiting { until: at(30), read_wanted: false }));
-        check(&[(0, &webhook)], 30, Ok(Outcome::Answered));
+        check(&[(0, &webhook)], 300, Ok(Outcome::Answered));
         check(&[(0, &human)], 30, Ok(Outcome::Answered));
         for order in [[(0, &webhook), (1, &machine)], [(0, &machine), (1, &webhook)]] {
             check(&order, 1, Ok(Outcome::Voicemail));
         }
         check(&[(0, &live), (1, &webhook), (2, &human)], 2, Ok(Outcome::Answered));
-        check(&[(0, &webhook), (1, &live)], 2, Err(Conclusion::Waiting { until: at(30), read_wanted: true }));
+        check(&[(0, &webhook), (1, &live)], 2, Err(Conclusion::Waiting { until: at(300), read_wanted: true }));
     }
 
     #[test]

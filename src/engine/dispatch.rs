@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -32,8 +32,8 @@ use super::record::Record;
 use super::view::{LiveCampaign, View};
 use super::{Account, Engine, lock};
 
-/// How far ahead leads are taken: what is claimed and not yet sent is what a crash leaves in doubt.
-pub const HORIZON: SignedDuration = SignedDuration::from_millis(250);
+/// How far ahead leads are taken, real time: what is claimed and not yet sent is what a crash leaves in doubt.
+pub const HORIZON: Duration = Duration::from_millis(250);
 /// How long a permit is good for, real time: the facts it was granted on are at most this old when bytes leave.
 pub const PERMIT_VALID: Duration = Duration::from_secs(1);
 /// Most leads one pass takes: bounds the statement, and what a crash leaves in doubt.
@@ -120,7 +120,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             return Ok(report);
         }
         let reserved = u32::try_from(account.reserved.load(Ordering::Acquire)).unwrap_or(u32::MAX);
-        let mut room = lock(&account.pacer).account_slots(now, HORIZON, reserved).min(BATCH_MAX);
+        let mut room =
+            lock(&account.pacer).account_slots(now, self.clock.real_to_civil(HORIZON), reserved).min(BATCH_MAX);
         if room == 0 {
             return Ok(report);
         }
@@ -199,7 +200,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         room = room.min({
             let mut pacer = lock(&account.pacer);
             pacer.set_campaign(id, pacing, now);
-            pacer.slots(id, now, HORIZON, 0)
+            pacer.slots(id, now, self.clock.real_to_civil(HORIZON), 0)
         });
         if room > 0
             && let Some(cap) = pacing.calls_per_day

@@ -84,6 +84,14 @@ impl Pacer {
         slots_of(&self.account, at, horizon, reserved)
     }
 
+    /// How long a campaign's next start has to wait at least.
+    pub fn wait(&mut self, campaign_id: CampaignId, now: Timestamp) -> SignedDuration {
+        let at = self.set_clock(now);
+        let Some((_, campaign)) = self.campaigns.get(&campaign_id) else { return UNKNOWN_CAMPAIGN_WAIT };
+        let next = self.account.iter().chain(campaign).map(|gauge| gauge.next).max().unwrap_or(0);
+        SignedDuration::from_nanos(i64::try_from(next.saturating_sub(at)).unwrap_or(i64::MAX))
+    }
+
     /// Charges a start to every limit, or says how much civil time to wait.
     ///
     /// # Errors

@@ -82,15 +82,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     async fn await_slot(&self, name: &AccountName, start: &Start) {
         let account = &self.accounts[name];
         loop {
-            let now = self.clock.now();
-            let campaign_id = start.campaign.campaign_id;
-            let free = lock(&account.pacer)
-                .slots(campaign_id, now, SignedDuration::ZERO, 0)
-                .min(lock(&account.pacer).account_slots(now, SignedDuration::ZERO, 0));
-            if free > 0 || self.clock.monotonic() >= start.not_after {
+            let wait = lock(&account.pacer).wait(start.campaign.campaign_id, self.clock.now());
+            let left = start.not_after.saturating_duration_since(self.clock.monotonic());
+            if wait <= SignedDuration::ZERO || left.is_zero() {
                 return;
             }
-            self.clock.sleep(Duration::from_millis(5)).await;
+            self.clock.sleep(self.clock.civil_to_real(wait).min(left)).await;
         }
     }
 

@@ -9,10 +9,10 @@
 pub mod clock;
 pub mod command;
 pub mod connect;
+mod failure;
 pub mod status;
 pub mod views;
 pub mod whereabouts;
-mod failure;
 
 mod campaign;
 mod control;

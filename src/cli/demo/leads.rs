@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 use crate::adapter::postgres::command::NewLead;
 use crate::domain::phone::PhoneNumber;
 
-/// Zones of the sample, with the start of numbers that are reserved for fiction or are never assigned.
-const PLACES: [(&str, &str); 6] = [
-    ("Europe/London", "+4420794600"),
-    ("Europe/Berlin", "+49301234"),
-    ("Europe/Athens", "+30210555"),
-    ("America/New_York", "+1212555"),
-    ("America/Chicago", "+1312555"),
-    ("America/Sao_Paulo", "+5511555"),
+/// Zones of the sample, each with how its numbers begin and how many digits follow.
+const PLACES: [(&str, &str, usize); 6] = [
+    ("Europe/London", "+44207946", 4),
+    ("Europe/Berlin", "+4930555", 5),
+    ("Europe/Athens", "+3021055", 5),
+    ("America/New_York", "+1212555", 4),
+    ("America/Chicago", "+1312555", 4),
+    ("America/Sao_Paulo", "+55115555", 4),
 ];
 
 /// Leads, and numbers of theirs that must not be called.
@@ -26,8 +26,7 @@ pub(super) fn sample(count: u32) -> Sample {
     let mut leads: Vec<NewLead> = Vec::with_capacity(count as usize);
     let mut do_not_call = Vec::new();
     for index in 0..count {
-        let (zone, start) = PLACES[index as usize % PLACES.len()];
-        let digits = 12 - start.len().min(11) + usize::from(start.len() < 9);
+        let (zone, start, digits) = PLACES[index as usize % PLACES.len()];
         let mut phone = format!("{start}{:0digits$}", index);
         let time_zone = (index % 50 != 7).then(|| zone.to_owned());
         match index % 40 {

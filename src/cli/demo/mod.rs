@@ -18,7 +18,7 @@ use crate::adapter::embedded::{EmbeddedPostgres, Options};
 use crate::adapter::postgres::command::{NewSuppression, apply_campaign, copy_leads, find_or_make_list, suppress};
 use crate::adapter::postgres::views::{CampaignProgress, campaign_progress};
 use crate::adapter::simulator::{OutcomeMix, Simulator, SimulatorHandle, SimulatorOptions};
-use crate::config::{Config, DatabaseLocation, Sources, parse_campaign_file};
+use crate::config::{Config, DatabaseLocation, LogLevel, Sources, parse_campaign_file};
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::AccountName;
 
@@ -40,10 +40,14 @@ pub struct Args {
     /// Decides every outcome: the same seed gives the same outcomes.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How much of the daemon's log to show: error, warn, info, debug or trace.
+    #[arg(long, default_value = "warn")]
+    log: LogLevel,
 }
 
 pub(super) async fn run(args: Args) -> Outcome {
     let mut config = load()?;
+    config.log.level = args.log;
     crate::telemetry::start(Some(&config.log));
     println!("Starting a private Postgres and the provider simulator");
     let server = EmbeddedPostgres::start_temporary(&Options::default()).await.map_err(Failure::world)?;
