@@ -8,3 +8,6 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod port;
+
+#[cfg(test)]
+mod simulation;
