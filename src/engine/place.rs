@@ -84,9 +84,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         loop {
             let now = self.clock.now();
             let campaign_id = start.campaign.campaign_id;
-            let free = lock(&account.pacer)
-                .slots(campaign_id, now, SignedDuration::ZERO, 0)
-                .min(lock(&account.pacer).account_slots(now, SignedDuration::ZERO, 0));
+            let free = {
+                let mut pacer = lock(&account.pacer);
+                let of_campaign = pacer.slots(campaign_id, now, SignedDuration::ZERO, 0);
+                of_campaign.min(pacer.account_slots(now, SignedDuration::ZERO, 0))
+            };
             if free > 0 || self.clock.monotonic() >= start.not_after {
                 return;
             }
