@@ -31,6 +31,7 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once in the life of the process")]
 pub enum Command {
     /// Run the daemon.
     Run(run::Args),

@@ -108,13 +108,15 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     if report.phase == Phase::Unrecognised && lock(&account.words_seen).insert(report.status.clone()) {
                         warn!(
                             provider.account = %account.settings.name,
-                            "The provider uses a status word nobody documents: {:?}; such calls count as running until their deadline", report.status
+                            "Status word {:?} is documented nowhere: such calls count as running until their deadline",
+                            report.status
                         );
                     }
                     readable.push((event, report));
                 }
                 Err(problem) => {
-                    warn!(provider.account = %account.settings.name, inbox.id = event.inbox_id.0, "Event {} is quarantined: {problem}", event.inbox_id);
+                    let (id, name) = (event.inbox_id, &account.settings.name);
+                    warn!(provider.account = %name, inbox.id = id.0, "Event {id} is quarantined: {problem}");
                     outbox.marks.push((event.inbox_id, InboxMark::Quarantined { problem: problem.to_string() }));
                 }
             }
@@ -127,7 +129,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         CallKey {
             call_id: report.call_id.clone(),
             token: token.and_then(|token| AttemptId::recognise(self.store.installation(), token)),
-            phone: report.phone.clone(),
+            phone: report.phone,
         }
     }
 
@@ -213,7 +215,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 Conclusion::Over(summary) => {
                     let basis = items.iter().find_map(|item| item.basis);
                     let inbox = items.iter().map(|item| item.event.inbox_id).collect();
-                    outbox.ended.push(self.ended(open, summary, basis, inbox));
+                    outbox.ended.push(self.ended(open, *summary, basis, inbox));
                 }
             }
         }
@@ -290,7 +292,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 continue;
             };
             let basis = items.iter().find_map(|item| item.basis);
-            let result = self.late_result(recorded, &history, summary, basis, items[0].event.inbox_id);
+            let result = self.late_result(recorded, &history, *summary, basis, items[0].event.inbox_id);
             results.push(result);
             results.extend(items[1..].iter().map(|item| LateResult::nothing(attempt_id, item.event.inbox_id)));
         }

@@ -448,7 +448,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     self.send(name, lease.clone(), intent, plan, permits_since + PERMIT_VALID);
                 }
                 Err(ended) => {
-                    let _ = account.records.send(Record::Ended(Box::new(ended)));
+                    let _ = account.records.send(Record::Ended(ended));
                 }
             }
         }
@@ -456,9 +456,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 
     /// The person's gates once more, now that nobody else can open an attempt to this phone.
-    fn confirmed(&self, plan: &Plan, person: &PersonFacts, now: Timestamp) -> Result<(), Ended> {
+    fn confirmed(&self, plan: &Plan, person: &PersonFacts, now: Timestamp) -> Result<(), Box<Ended>> {
         let campaign_id = plan.campaign.campaign_id;
-        let end = |ending, reason: String| Err(Ended::unsent(&plan.intent, &plan.campaign, ending, now, reason));
+        let end =
+            |ending, reason: String| Err(Box::new(Ended::unsent(&plan.intent, &plan.campaign, ending, now, reason)));
         if let Some(entry) = &person.suppression {
             let verdict = Verdict::new(crate::domain::outcome::Disposition::Suppressed, entry.reason.clone());
             return end(Ending::Rejected(verdict), format!("suppressed before the request left: {}", entry.reason));
@@ -482,7 +483,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     ) {
         let call = OutboundCall {
             attempt_id: plan.intent.attempt_id,
-            phone: plan.intent.due.phone.clone(),
+            phone: plan.intent.due.phone,
             assistant_id: plan.intent.assistant_id.clone(),
             variables: plan.variables,
         };
