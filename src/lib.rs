@@ -10,3 +10,6 @@ pub mod domain;
 pub mod engine;
 pub mod port;
 pub mod telemetry;
+
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,89 @@
+//! The real engine in an imagined world: virtual time, a database in memory, telephones that misbehave, people who change
+//! their minds, and a daemon that dies between any two steps.
+//!
+//! One seed is one run, the same on every machine. After each step the promises are checked from outside. A failure
+//! prints its seed and the last lines of its trace: `OUTDIAL_SIM_SEED=7` replays that seed alone, with every line;
+//! `OUTDIAL_SIM_SEEDS=5000` plays more of them.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
+
+mod clock;
+mod judge;
+mod people;
+mod run;
+mod scenario;
+mod telephone;
+mod timeline;
+mod trace;
+mod world;
+
+use run::{Report, play};
+use world::Stats;
+
+/// Seeds in an ordinary test run.
+const SEEDS: u64 = 1_000;
+/// Parts that run side by side.
+const PARTS: u64 = 4;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("the variable holds a number"))
+}
+
+/// Plays one part of the seeds and fails on the first that breaks a promise.
+fn play_part(part: u64) {
+    if let Some(seed) = number("OUTDIAL_SIM_SEED") {
+        if seed % PARTS == part {
+            let report = play(seed, true);
+            println!("{}", report.trace);
+            assert_kept(seed, &report);
+        }
+        return;
+    }
+    let mut sum = Stats::default();
+    let seeds = number("OUTDIAL_SIM_SEEDS").unwrap_or(SEEDS);
+    let began = std::time::Instant::now();
+    for seed in (part..seeds).step_by(PARTS as usize) {
+        let report = play(seed, false);
+        assert_kept(seed, &report);
+        sum += report.stats;
+    }
+    println!("{:?}: {sum:?}", began.elapsed());
+    assert!(seeds < 100 || (sum.calls > 1000 && sum.kills > 100 && sum.unknown > 100), "the runs are too tame: {sum:?}");
+}
+
+fn assert_kept(seed: u64, report: &Report) {
+    assert!(
+        report.violations.is_empty(),
+        "seed {seed} breaks promises: {:#?}\n{}replay it with OUTDIAL_SIM_SEED={seed}",
+        report.violations,
+        report.trace,
+    );
+}
+
+#[test]
+fn promises_hold_in_the_first_part() {
+    play_part(0);
+}
+
+#[test]
+fn promises_hold_in_the_second_part() {
+    play_part(1);
+}
+
+#[test]
+fn promises_hold_in_the_third_part() {
+    play_part(2);
+}
+
+#[test]
+fn promises_hold_in_the_fourth_part() {
+    play_part(3);
+}
+
+#[test]
+fn one_seed_has_one_trace() {
+    for seed in [3, 42, 1234] {
+        let (first, second) = (play(seed, true), play(seed, true));
+        assert_eq!(first.trace, second.trace, "seed {seed}");
+    }
+}
