@@ -47,8 +47,26 @@ enum End {
     Done,
 }
 
+thread_local! {
+    /// Panics of this thread's run; tokio keeps those of a task to itself.
+    static PANICS: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+fn note_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.with_borrow_mut(|panics| panics.push(panic.to_string()));
+            before(panic);
+        }));
+    });
+    PANICS.with_borrow_mut(Vec::clear);
+}
+
 /// Plays one seed.
 pub(super) fn play(seed: u64, keep_trace: bool) -> Report {
+    note_panics();
     let world = World::new(seed, keep_trace);
     let logs = world.logs.clone();
     let level = if keep_trace { Level::INFO } else { Level::WARN };
@@ -57,13 +75,20 @@ pub(super) fn play(seed: u64, keep_trace: bool) -> Report {
         loop {
             boots += 1;
             match boot(&world, boots) {
+                _ if !PANICS.with_borrow(Vec::is_empty) => break,
                 End::Done => break,
                 End::Killed | End::Drained => pause(&world),
             }
         }
         let mut state = world.state();
         world.read_logs(&mut state);
-        world.judge_end(&mut state);
+        let panics = PANICS.with_borrow_mut(std::mem::take);
+        if panics.is_empty() {
+            world.judge_end(&mut state);
+        }
+        for panic in panics {
+            world.violation(&mut state, panic);
+        }
     });
     let state = world.state();
     Report { violations: state.violations.clone(), trace: state.trace.text(), stats: state.stats }
@@ -148,7 +173,7 @@ async fn live(world: &Arc<World>, boots: u32) -> End {
         }
         if elapsed - looked_at >= LOOK_EVERY {
             looked_at = elapsed;
-            if is_over(world, elapsed) {
+            if !PANICS.with_borrow(Vec::is_empty) || is_over(world, elapsed) {
                 return End::Done;
             }
         }
