@@ -2,7 +2,7 @@
 //!
 //! This is the only place rescue looks, and it never makes anything due that may have rung.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -55,10 +55,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut report = PollReport::default();
         let account = &self.accounts[name];
         let Some(lease) = self.held_lease(account) else { return Ok(report) };
+        // Before the rows: what is recorded and let go in between is still `dialing` in rows that were read earlier.
+        let in_flight = self.in_flight().clone();
         let open = self.store.open_attempts(name).await?;
         report.open = open.len();
         let now = self.clock.now();
-        self.rescue(name, &lease, &open, now, &mut report).await?;
+        self.rescue(name, &lease, &in_flight, &open, now, &mut report).await?;
         self.pass_deadlines(name, &open, now, &mut report).await?;
         self.read_calls(name, &open, now, &mut report).await?;
         self.search_doubts(name, &open, now, &mut report).await?;
@@ -71,6 +73,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         &self,
         name: &AccountName,
         lease: &HeldLease,
+        in_flight: &BTreeSet<AttemptId>,
         open: &[OpenAttempt],
         now: Timestamp,
         report: &mut PollReport,
@@ -80,7 +83,6 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         // A batch may be committed and not yet permitted: its permits are void by then.
         let patience = self.clock.real_to_civil(PERMIT_VALID * 3);
         let mut changes = Vec::new();
-        let mut ended = Vec::new();
         for attempt in open.iter().filter(|attempt| attempt.state == OpenState::Dialing) {
             if attempt.owner != lease.lease.owner {
                 changes.push(OpenChange {
@@ -90,10 +92,6 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     poll_at: Some(now),
                     ..OpenChange::to(attempt, OpenState::InDoubt)
                 });
-            } else if attempt.intent_at + patience < now && !self.in_flight().contains(&attempt.attempt_id) {
-                let reason = "it was never permitted to leave".to_owned();
-                let campaign = self.campaign_name(attempt.attempt_id.key().campaign_id);
-                ended.push(Ended::of_open(attempt, campaign, Ending::NotPlaced { retry_at: now }, now, reason));
             }
         }
         if !changes.is_empty() {
@@ -101,8 +99,41 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             report.moved += moved.len();
             warn!(provider.account = %name, "{} attempts of a lost process are in doubt", moved.len());
         }
-        report.ended += self.finish(name, &ended).await?;
+        let unpermitted = open.iter().filter(|attempt| attempt.intent_at + patience < now);
+        report.ended += self.end_unpermitted(name, unpermitted, in_flight, now).await?;
         Ok(())
+    }
+
+    /// Ends our own intents that were made durable and never permitted. `in_flight` was taken before the rows were read.
+    async fn end_unpermitted(
+        &self,
+        name: &AccountName,
+        open: impl Iterator<Item = &OpenAttempt>,
+        in_flight: &BTreeSet<AttemptId>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let ours = |attempt: &&OpenAttempt| {
+            attempt.state == OpenState::Dialing
+                && attempt.owner == self.settings.owner
+                && !in_flight.contains(&attempt.attempt_id)
+        };
+        let ended: Vec<Ended> = open
+            .filter(ours)
+            .map(|attempt| {
+                let reason = "it was never permitted to leave".to_owned();
+                let campaign = self.campaign_name(attempt.attempt_id.key().campaign_id);
+                Ended::of_open(attempt, campaign, Ending::NotPlaced { retry_at: now }, now, reason)
+            })
+            .collect();
+        self.finish(name, &ended).await
+    }
+
+    /// Ends what a commit of unknown fate left behind. For the end of a drain, when nothing can be permitted any more:
+    /// the next process could only take it for a call in doubt.
+    pub(super) async fn end_all_unpermitted(&self, name: &AccountName) -> Result<usize, StoreError> {
+        let in_flight = self.in_flight().clone();
+        let open = self.store.open_attempts(name).await?;
+        self.end_unpermitted(name, open.iter(), &in_flight, self.clock.now()).await
     }
 
     /// What has occupied a line for as long as a call can last is held: only evidence or a person can settle it.

@@ -57,7 +57,8 @@ impl World {
             state.calls.iter().filter(|call| call.account == sent.account && of(call) && call.over_at > sent.at).count()
         };
         limits.judge(sent, &of_account, live(&|_| true), &mut wrongs);
-        let of_campaign: Vec<&Sent> = of_account.iter().filter(|other| other.campaign_id == sent.campaign_id).copied().collect();
+        let of_campaign: Vec<&Sent> =
+            of_account.iter().filter(|other| other.campaign_id == sent.campaign_id).copied().collect();
         let plan = state.campaigns[&sent.campaign_id].plan.last();
         let limits = Limits {
             whose: "campaign",
@@ -73,9 +74,8 @@ impl World {
 
     /// The intent is durable, and this is its first request.
     fn judge_intent(&self, state: &State, sent: &Sent, wrongs: &mut Vec<String>) {
-        let open = self.store.inspect(|tables| {
-            tables.open_attempt.get(&sent.phone).map(|open| (open.attempt_id, open.state))
-        });
+        let open =
+            self.store.inspect(|tables| tables.open_attempt.get(&sent.phone).map(|open| (open.attempt_id, open.state)));
         if open != Some((sent.attempt_id, OpenState::Dialing)) {
             wrongs.push(format!("no durable intent: the phone's open attempt is {open:?}"));
         }
@@ -115,12 +115,13 @@ impl World {
         if !lead.phone.any(lead_from, sent.at, |text| PhoneNumber::parse(text) == Ok(sent.phone)) {
             wrongs.push("the lead has another phone".to_owned());
         }
-        if lead.not_before.last().is_some_and(|at| sent.at < at) && !lead.not_before.any(from, sent.at, Option::is_none) {
+        if lead.not_before.last().is_some_and(|at| sent.at < at) && !lead.not_before.any(from, sent.at, Option::is_none)
+        {
             wrongs.push(format!("not before {:?}", lead.not_before.last()));
         }
-        let allowed = campaign.plan.any(from, sent.at, |plan| {
-            lead.zone.any(lead_from, sent.at, |zone| allowed(plan, *zone, sent.at))
-        });
+        let allowed = campaign
+            .plan
+            .any(from, sent.at, |plan| lead.zone.any(lead_from, sent.at, |zone| allowed(plan, *zone, sent.at)));
         if !allowed {
             wrongs.push(format!("outside every window, lead in {:?}, {:?}", lead.zone.last(), campaign.plan.last()));
         }
@@ -162,9 +163,9 @@ impl World {
         if open.is_none() {
             wrongs.push("its attempt is not open: the daemon took it for not placed, or never knew it".to_owned());
         }
-        if let Some(other) = state.calls.iter().find(|other| {
-            other.begun && other.phone == phone && other.over_at > call.made_at
-        }) {
+        if let Some(other) =
+            state.calls.iter().find(|other| other.begun && other.phone == phone && other.over_at > call.made_at)
+        {
             wrongs.push(format!("call {} to this phone is live", other.id));
         }
         if state.calls.iter().any(|other| other.begun && other.attempt_id == attempt_id) {
@@ -256,7 +257,8 @@ impl World {
     fn judge_leads(&self, state: &State, tables: &Tables, wrongs: &mut Vec<String>) {
         for (campaign_id, campaign) in &state.campaigns {
             let plan = campaign.plan.last();
-            let closing = matches!(tables.campaign[campaign_id].state, CampaignState::Finishing | CampaignState::Finished);
+            let closing =
+                matches!(tables.campaign[campaign_id].state, CampaignState::Finishing | CampaignState::Finished);
             for (lead_id, lead) in state.leads.iter().filter(|(_, lead)| plan.lists.contains(&lead.list)) {
                 let placed = tables.due_of(*campaign_id, *lead_id).is_some()
                     || tables.open_of(*campaign_id, *lead_id).is_some()

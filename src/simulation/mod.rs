@@ -61,7 +61,10 @@ fn play_part(part: u64) {
             others.join("\n"),
         );
     }
-    assert!(seeds < 100 || (sum.calls > 1000 && sum.kills > 100 && sum.unknown > 100), "the runs are too tame: {sum:?}");
+    assert!(
+        seeds < 100 || (sum.calls > 1000 && sum.kills > 100 && sum.unknown > 100),
+        "the runs are too tame: {sum:?}"
+    );
 }
 
 #[test]

@@ -117,7 +117,8 @@ fn pause(world: &Arc<World>) {
 }
 
 fn boot(world: &Arc<World>, boots: u32) -> End {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime can be built");
+    let runtime =
+        Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime can be built");
     let end = runtime.block_on(async {
         world.clock.begin_boot();
         let end = live(world, boots).await;
@@ -146,9 +147,12 @@ async fn live(world: &Arc<World>, boots: u32) -> End {
     let hooked = Arc::clone(world);
     let store = world.store.with_faults(Arc::new(move |method, point| hooked.store_step(method, point)));
     let owner = OwnerId(uuid::Uuid::from_u128(u128::from(boots) << 64 | 7));
-    let accounts = world.scenario.accounts.iter().enumerate().map(|(account, plan)| {
-        (plan.settings.clone(), SimProvider { world: Arc::clone(world), account })
-    });
+    let accounts = world
+        .scenario
+        .accounts
+        .iter()
+        .enumerate()
+        .map(|(account, plan)| (plan.settings.clone(), SimProvider { world: Arc::clone(world), account }));
     let engine = Engine::new(store.clone(), world.clock.clone(), settings(world, owner), accounts.collect());
     let driver = Driver::start(&engine);
     let began = world.clock.elapsed();
@@ -201,7 +205,9 @@ async fn drain(world: &Arc<World>, driver: Driver, engine: &Arc<SimEngine>, owne
     };
     let left: Vec<_> = world.store.inspect(|tables| {
         let open = tables.open_attempt.values();
-        open.filter(|open| open.owner == owner && open.state == OpenState::Dialing).map(|open| open.attempt_id).collect()
+        open.filter(|open| open.owner == owner && open.state == OpenState::Dialing)
+            .map(|open| open.attempt_id)
+            .collect()
     });
     let mut state = world.state();
     world.note(&mut state, &format!("drained: {drained:?}"));
@@ -228,7 +234,9 @@ fn is_over(world: &World, elapsed: Duration) -> bool {
     }
     world.store.inspect(|tables| {
         tables.open_attempt.values().all(|open| open.state == OpenState::Held)
-            && due_rows(tables).iter().all(|due| world.waits_for(&state, tables, due).is_some_and(|why| why != "the account"))
+            && due_rows(tables)
+                .iter()
+                .all(|due| world.waits_for(&state, tables, due).is_some_and(|why| why != "the account"))
     })
 }
 

@@ -18,9 +18,7 @@ use crate::domain::phone::PhoneNumber;
 use crate::domain::report::{AnsweredBy, CallReport, Phase, Source, Undecodable};
 use crate::port::clock::Clock;
 use crate::port::permit::{DialPermit, OutboundCall};
-use crate::port::provider::{
-    AccountStanding, CallPage, CallQuery, NotPlaced, PlaceReply, Provider, ReadError,
-};
+use crate::port::provider::{AccountStanding, CallPage, CallQuery, NotPlaced, PlaceReply, Provider, ReadError};
 
 use super::scenario::pick;
 use super::world::{Happening, State, World};

@@ -157,7 +157,11 @@ impl World {
             happening_no: 0,
             calls: Vec::new(),
             sent: Vec::new(),
-            accounts: scenario.accounts.iter().map(|_| AccountLife { call_no: 1000, ..AccountLife::default() }).collect(),
+            accounts: scenario
+                .accounts
+                .iter()
+                .map(|_| AccountLife { call_no: 1000, ..AccountLife::default() })
+                .collect(),
             campaigns: BTreeMap::new(),
             lists: Vec::new(),
             leads: BTreeMap::new(),
@@ -323,7 +327,8 @@ impl World {
     /// What the daemon logged since the last look.
     pub fn read_logs(&self, state: &mut State) {
         for (level, text) in self.logs.take() {
-            if state.leads.values().any(|lead| text.contains(lead.phone.last().as_str()) && lead.phone.last().len() > 6) {
+            if state.leads.values().any(|lead| text.contains(lead.phone.last().as_str()) && lead.phone.last().len() > 6)
+            {
                 self.violation(state, format!("a phone number reached the log: {text}"));
             }
             self.note(state, &format!("{level} {text}"));
