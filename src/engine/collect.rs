@@ -382,17 +382,23 @@ pub(super) fn attempt_of(
         return None;
     }
     let open = found.open_unbound.as_ref()?;
-    let call_id = key.call_id.as_ref()?;
+    key.call_id.as_ref()?;
     // While the answer to our request is on its way, it may bring the id itself.
     let answered = open.state != OpenState::Dialing;
-    let newer_id = open.newest_call_known.as_ref().map(|known| is_newer(call_id, known));
+    (answered && is_newer_call(open, report) == Some(true))
+        .then_some((open.attempt_id, Some(MatchBasis::OnlyCandidate)))
+}
+
+/// Whether a call was made after an attempt's intent; `None` when neither ids nor dates tell.
+pub(super) fn is_newer_call(open: &OpenAttempt, report: &CallReport) -> Option<bool> {
+    let known = open.newest_call_known.as_ref();
+    let newer_id = known.zip(report.call_id.as_ref()).and_then(|(known, call_id)| is_newer(call_id, known));
     let made_after = report.created_at.map(|at| at + CLOCK_SKEW_MAX >= open.intent_at);
-    let newer = match (newer_id, made_after) {
-        (Some(Some(false)), _) | (_, Some(false)) => false,
-        (Some(Some(true)), _) | (_, Some(true)) => true,
-        (Some(None) | None, None) => false,
-    };
-    (answered && newer).then_some((open.attempt_id, Some(MatchBasis::OnlyCandidate)))
+    match (newer_id, made_after) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (None, None) => None,
+    }
 }
 
 fn unmatched(event: &PendingEvent, now: Timestamp) -> InboxMark {

@@ -415,6 +415,16 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         // Known as ours from before the commit, so that no other pass takes them for left behind.
         let mut mine = InFlight::add(self, intents.iter().map(|intent| intent.attempt_id));
         let permits_since = self.clock.monotonic();
+        #[cfg(test)]
+        if super::mutation::Mutation::IntentAfterRequest.is_made() {
+            for plan in plans {
+                mine.keep(plan.intent.attempt_id);
+                let intent = CommittedIntent::acknowledged_by_database(plan.intent.attempt_id);
+                self.send(name, lease.clone(), intent, plan, permits_since + PERMIT_VALID);
+            }
+            self.clock.sleep(PERMIT_VALID / 4).await;
+            return self.store.begin_dials(&lease.lease, &intents, now).await.map(drop);
+        }
         let committed = match self.store.begin_dials(&lease.lease, &intents, now).await {
             Ok(committed) => committed,
             Err(StoreError::CommitUnknown(source)) => {

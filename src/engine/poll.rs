@@ -16,7 +16,7 @@ use crate::port::clock::Clock;
 use crate::port::provider::{CallQuery, Provider, ReadError};
 use crate::port::store::{InboxEvent, OpenAttempt, OpenChange, Store, StoreError};
 
-use super::collect::attempt_of;
+use super::collect::{attempt_of, is_newer_call};
 use super::dispatch::PERMIT_VALID;
 use super::finish::Ended;
 use super::lease::HeldLease;
@@ -84,6 +84,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let patience = self.clock.real_to_civil(PERMIT_VALID * 3);
         let mut changes = Vec::new();
         for attempt in open.iter().filter(|attempt| attempt.state == OpenState::Dialing) {
+            #[cfg(test)]
+            if attempt.owner != lease.lease.owner && super::mutation::Mutation::RescueRequeues.is_made() {
+                let campaign = self.campaign_name(attempt.attempt_id.key().campaign_id);
+                let again = Ending::NotPlaced { retry_at: now };
+                self.finish(name, &[Ended::of_open(attempt, campaign, again, now, String::new())]).await?;
+                continue;
+            }
             if attempt.owner != lease.lease.owner {
                 changes.push(OpenChange {
                     reason: Some("the process that dialed it is gone".to_owned()),
@@ -370,7 +377,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     break;
                 }
             };
-            let mine = self.whose_search(name, attempt, &found).await?;
+            let mine: Vec<Bytes> =
+                self.whose(name, &[attempt], found.clone()).await?.into_iter().map(|(_, body)| body).collect();
             if !mine.is_empty() {
                 info!(attempt.id = %attempt.attempt_id, "Attempt {} was placed: the provider lists its call", attempt.attempt_id);
                 let events: Vec<_> = mine
@@ -383,7 +391,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 self.store.change_open(&[again]).await?;
                 continue;
             }
-            self.note_absence(name, attempt, lag, now, report).await?;
+            if self.may_be_shown(name, attempt, &found).await? {
+                self.note_ambiguity(attempt, now, report).await?;
+            } else {
+                self.note_absence(name, attempt, lag, now, report).await?;
+            }
         }
         Ok(())
     }
@@ -397,6 +409,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
         let absence_from = attempt.absence_from.unwrap_or(attempt.deadline_at);
+        #[cfg(test)]
+        let (absence_from, lag) = match super::mutation::Mutation::AbsenceWithoutLag.is_made() {
+            true => (Timestamp::MIN, lag.map(|_| SignedDuration::ZERO)),
+            false => (absence_from, lag),
+        };
         let again = |at: Timestamp| OpenChange { poll_at: Some(at), ..OpenChange::note(attempt) };
         let (Some(lag), false) = (lag, attempt.accepted) else {
             // Absence proves nothing here; only positive evidence helps.
@@ -447,14 +464,49 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         Err(ReadError::Unavailable { reason: format!("more than {PAGES_MAX} pages of calls to one number") })
     }
 
-    async fn whose_search(
+    /// Whether a complete search may have shown the attempt's call without anyone being able to tell: a call to the number
+    /// that is nobody's and not certainly older, or one that cannot be read. Then nothing is absent.
+    async fn may_be_shown(
         &self,
         name: &AccountName,
         attempt: &OpenAttempt,
         bodies: &[Bytes],
-    ) -> Result<Vec<Bytes>, StoreError> {
-        let mine = self.whose(name, &[attempt], bodies.to_vec()).await?;
-        Ok(mine.into_iter().map(|(_, body)| body).collect())
+    ) -> Result<bool, StoreError> {
+        let provider = &self.accounts[name].provider;
+        let mut reports = Vec::new();
+        for body in bodies {
+            match provider.decode(Source::Call, body) {
+                Ok(report) => reports.push(report),
+                Err(_) => return Ok(true),
+            }
+        }
+        if reports.is_empty() {
+            return Ok(false);
+        }
+        let keys: Vec<_> = reports.iter().map(|report| self.key_of(report)).collect();
+        let matches = self.store.find_attempts(name, &keys).await?;
+        Ok(reports.iter().zip(&matches).any(|(report, found)| {
+            found.bound.is_none() && report.token.is_none() && is_newer_call(attempt, report) != Some(false)
+        }))
+    }
+
+    /// Waits for evidence that tells more, at most until the deadline: then it is held.
+    async fn note_ambiguity(
+        &self,
+        attempt: &OpenAttempt,
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<(), StoreError> {
+        let reason = "the provider lists a call to the number that may be this one".to_owned();
+        let to = if attempt.deadline_at <= now { OpenState::Held } else { OpenState::InDoubt };
+        let again = if to == OpenState::Held { HELD_AGAIN } else { READ_AGAIN.0 };
+        let change = OpenChange { reason: Some(reason), poll_at: Some(now + again), ..OpenChange::to(attempt, to) };
+        let moved = self.store.change_open(&[change]).await?;
+        if to == OpenState::Held {
+            report.moved += moved.len();
+            warn!(attempt.id = %attempt.attempt_id, "Attempt {} is held: the provider lists a call that may be its own", attempt.attempt_id);
+        }
+        Ok(())
     }
 
     pub(super) async fn note_read_error(&self, name: &AccountName, error: &ReadError) {

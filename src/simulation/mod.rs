@@ -15,6 +15,8 @@ mod timeline;
 mod trace;
 mod world;
 
+use crate::engine::mutation::Mutation;
+
 use run::{Report, play};
 use world::Stats;
 
@@ -90,5 +92,18 @@ fn one_seed_has_one_trace() {
     for seed in [3, 42, 1234] {
         let (first, second) = (play(seed, true), play(seed, true));
         assert_eq!(first.trace, second.trace, "seed {seed}");
+    }
+}
+
+/// A simulation that finds nothing proves nothing: each mistake has to be found within so many seeds.
+#[test]
+fn mistakes_are_found() {
+    const SEEDS: u64 = 200;
+    for mutation in Mutation::ALL {
+        let found = mutation.make(|| {
+            (0..SEEDS).map(|seed| (seed, play(seed, false))).find(|(_, report)| !report.violations.is_empty())
+        });
+        let (seed, report) = found.unwrap_or_else(|| panic!("{mutation:?} is not found in {SEEDS} seeds"));
+        println!("{mutation:?} is found by seed {seed}: {}", report.violations[0]);
     }
 }

@@ -108,7 +108,7 @@ fn pause(world: &Arc<World>) {
         let now = world.clock.now();
         let left = until.saturating_sub(world.clock.elapsed());
         let next = world.next_at().map(|at| world.clock.civil_to_real(at.duration_since(now)));
-        world.clock.pass(next.unwrap_or(left).min(left));
+        world.clock.pass(next.unwrap_or(left).max(Duration::from_micros(50)).min(left));
         runtime.block_on(world.let_happen(None::<&MemoryStore>));
         if left.is_zero() {
             return;
@@ -250,12 +250,13 @@ fn settings(world: &World, owner: OwnerId) -> Settings {
         person: world.scenario.person.clone(),
         retention: RetentionPolicy { inbox_days: 30, payload_days: 30 },
         periods: Periods {
-            control: Duration::from_millis(400),
-            dispatch: Duration::from_millis(500),
-            collect: Duration::from_millis(500),
-            poll: Duration::from_millis(800),
-            enrol: Duration::from_millis(700),
-            campaign: Duration::from_secs(1),
+            // A view may be a second old at most.
+            control: Duration::from_millis(700),
+            dispatch: Duration::from_secs(1),
+            collect: Duration::from_millis(1100),
+            poll: Duration::from_millis(1300),
+            enrol: Duration::from_millis(900),
+            campaign: Duration::from_millis(1700),
             retain: Duration::from_secs(60),
         },
     }

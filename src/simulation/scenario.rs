@@ -100,13 +100,17 @@ pub(super) struct Faults {
     pub boots: u32,
 }
 
-pub(super) const ZONES: [Option<&str>; 8] = [
+pub(super) const ZONES: [Option<&str>; 12] = [
     Some("Europe/Berlin"),
     Some("Europe/Berlin"),
+    Some("Europe/Berlin"),
+    Some("Europe/Paris"),
+    Some("Africa/Lagos"),
     Some("Africa/Lagos"),
     Some("Europe/London"),
     Some("Asia/Kolkata"),
     Some("America/New_York"),
+    None,
     None,
     Some("Mars/Olympus"),
 ];

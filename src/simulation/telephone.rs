@@ -24,7 +24,7 @@ use super::scenario::pick;
 use super::world::{Happening, State, World};
 
 /// The longest a request to place a call may take, real.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A request that left.
 pub(super) struct Sent {
@@ -192,7 +192,7 @@ impl SimProvider {
             3 => (true, unknown("unreadable answer", true)),
             4 | 5 => (false, unknown("connection reset", false)),
             6 | 7 => {
-                late = state.dice.random_range(2.0..if lag { 5.5 } else { 4.0 });
+                late = state.dice.random_range(3.5..if lag { 7.0 } else { 6.0 });
                 (true, unknown("timeout", false))
             }
             8 => {

@@ -344,6 +344,8 @@ impl World {
 
 impl State {
     pub fn will_happen(&mut self, at: Timestamp, what: Happening) {
+        // Whole milliseconds: no clock of the run has to wait for a fraction it cannot show.
+        let at = Timestamp::from_millisecond(at.as_millisecond() + 1).expect("runs are short");
         self.happening_no += 1;
         self.happenings.insert((at, self.happening_no), what);
     }
