@@ -229,6 +229,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let reason = format!("the provider says {}", summary.status);
         let suppress = opt_out(definition.as_deref(), &summary.extracted);
         let mut ended = Ended::of_open(open, self.campaign_name(campaign_id), ending, summary.ended_at, reason);
+        // A call that exists was asked for, within a second of its intent; without a moment it would not count as a start.
+        ended.sent_at = ended.sent_at.or(Some(open.intent_at));
         ended.suppress = suppress;
         ended.inbox = inbox;
         ended.result = Some(result_of(summary, basis, goal_met));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::domain::id::{AccountName, AssistantId};
 use crate::domain::outcome::Disposition;
@@ -259,7 +259,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         };
         if let Err(error) = self.store.save_account_state(&state).await {
             // Held back in memory anyway; the next refused call tries again.
-            error!(provider.account = %name, "The state of account {name} could not be saved: {error}");
+            warn!(provider.account = %name, "The state of account {name} could not be saved: {error}");
         }
     }
 

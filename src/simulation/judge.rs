@@ -262,7 +262,8 @@ impl World {
                 matches!(tables.campaign[campaign_id].state, CampaignState::Finishing | CampaignState::Finished);
             for (lead_id, lead) in state.leads.iter().filter(|(_, lead)| plan.lists.contains(&lead.list)) {
                 let placed = tables.due_of(*campaign_id, *lead_id).is_some()
-                    || tables.open_of(*campaign_id, *lead_id).is_some()
+                    // A lead with an open attempt, in whatever campaign, stays where it is until that ends.
+                    || tables.has_open_attempt(*lead_id)
                     || tables.disposition.contains_key(&(*campaign_id, *lead_id));
                 if *lead.exists.last() && !placed && !closing {
                     wrongs.push(format!("lead {lead_id} of campaign {campaign_id} has no place"));

@@ -28,7 +28,7 @@ const ZOMBIE_HORIZON: Duration = Duration::from_secs(15);
 /// Between two looks at whether anything is left to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long nothing must have happened at the end; longer than the daemon puts off any lead that could be called.
-const QUIET_FOR: Duration = Duration::from_secs(8);
+const QUIET_FOR: Duration = Duration::from_secs(6);
 
 type SimEngine = Engine<MemoryStore, SimProvider, SimClock>;
 
@@ -227,6 +227,7 @@ fn is_over(world: &World, elapsed: Duration) -> bool {
     }
     if elapsed >= world.scenario.chaos_for + world.scenario.calm_for {
         state.stats.unfinished += 1;
+        world.note(&mut state, "unfinished");
         return true;
     }
     if !state.happenings.is_empty() || elapsed < state.busy_at + QUIET_FOR {

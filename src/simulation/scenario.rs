@@ -158,7 +158,7 @@ impl Scenario {
             lists,
             person,
             faults,
-            chaos_for: Duration::from_secs(dice.random_range(60..=150)),
+            chaos_for: Duration::from_secs(dice.random_range(45..=110)),
             calm_for: Duration::from_secs(900),
         }
     }

@@ -239,7 +239,10 @@ impl World {
         };
         if busy(method) {
             state.busy_steps += 1;
-            state.busy_at = elapsed;
+            // A held attempt is looked for again and again, and so is whoever waits for its person.
+            if !matches!(method, "defer" | "change_open" | "find_attempts") {
+                state.busy_at = elapsed;
+            }
             state.trace.line(elapsed, &format!("{method} {point:?}"));
             self.follow(&mut state, method, point);
             if state.busy_steps.is_multiple_of(CHECK_EVERY) {
