@@ -37,6 +37,9 @@ pub const ACCOUNT_CHECK_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// Undocumented refusals in a row that put an assistant aside, and for how long, civil.
 const ASSISTANT_ASIDE: (u32, SignedDuration) = (3, SignedDuration::from_mins(15));
 
+/// Between two tries to charge a start, real time at least.
+const SHORTEST_WAIT: Duration = Duration::from_micros(50);
+
 /// What a start was granted on.
 pub(super) struct Start {
     pub lease: HeldLease,
@@ -128,7 +131,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 }
                 Some(wait) => {
                     let left = start.not_after.duration_since(monotonic);
-                    self.clock.sleep(self.clock.civil_to_real(wait).clamp(Duration::from_micros(50), left)).await;
+                    // Not `clamp`: less than its lower bound may be left.
+                    self.clock.sleep(self.clock.civil_to_real(wait).max(SHORTEST_WAIT).min(left)).await;
                 }
             }
         }
