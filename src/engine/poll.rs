@@ -20,6 +20,7 @@ use super::collect::attempt_of;
 use super::dispatch::PERMIT_VALID;
 use super::finish::Ended;
 use super::lease::HeldLease;
+use super::place::rate_limited_wait;
 use super::{Account, Engine};
 
 /// Calls to read at once from which on whole pages of the list are cheaper than single calls.
@@ -462,7 +463,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let now = self.clock.now();
         match error {
             ReadError::RateLimited { retry_after } => {
-                let wait = self.clock.real_to_civil(retry_after.unwrap_or(std::time::Duration::from_secs(10)));
+                let wait = rate_limited_wait(*retry_after);
                 account.hold_until(now + wait, "the provider wants fewer requests");
             }
             ReadError::AccountStopped(standing) => self.stop_account(name, standing, now).await,

@@ -89,8 +89,7 @@ async fn dial_to_the_end(shape: Shape, echo_variables: bool, count: usize) {
     let shared: Vec<Lead> = all.iter().step_by(6).cloned().collect();
     world.add_leads("winback", &shared).await;
     let parted = json!({"mon-fri": ["09:00-10:30", "11:00-12:30", "13:00-15:00", "15:30-19:30"]});
-    let pacing =
-        json!({"calls_per_minute": RENEWALS_LIMITS.per_minute, "concurrent_calls": RENEWALS_LIMITS.lines});
+    let pacing = json!({"calls_per_minute": RENEWALS_LIMITS.per_minute, "concurrent_calls": RENEWALS_LIMITS.lines});
     world.add_campaign("renewals", &definition("renewals", parted, pacing)).await;
     let whole = json!({"mon-sat": "08:00-21:00"});
     world.add_campaign("winback", &definition("winback", whole, json!({"concurrent_calls": 40}))).await;
@@ -123,7 +122,8 @@ async fn dial_to_the_end(shape: Shape, echo_variables: bool, count: usize) {
         .opt_outs_are_kept()
         .verdict();
     assert_eq!(misplaced(&world).await, Vec::<String>::new());
-    let open: i64 = world.database.value("select (select count(*) from open_attempt) + (select count(*) from due)").await;
+    let open: i64 =
+        world.database.value("select (select count(*) from open_attempt) + (select count(*) from due)").await;
     assert_eq!(open, 0, "nothing is due, open, in doubt or held");
     for disposition in ["goal_met", "exhausted", "suppressed", "invalid_number", "duplicate"] {
         let sql = format!("select count(*) from disposition where disposition = '{disposition}'");

@@ -218,15 +218,20 @@ impl Evidence {
             // Without sent_at, because its sender was killed, the request left between intent and arrival.
             let from = attempt.sent_at().unwrap_or_else(|| attempt.intent_at());
             let late = call.accepted_at.duration_since(from);
-            let permit = if attempt.sent_at().is_none() { self.civil(SECOND.unsigned_abs()) } else { SignedDuration::ZERO };
+            let permit =
+                if attempt.sent_at().is_none() { self.civil(SECOND.unsigned_abs()) } else { SignedDuration::ZERO };
             if late < -apart || late > travel + permit {
                 faults.push(format!("call {} arrived {late:#} after it was sent: {attempt:?}", call.call_id));
             }
             let earliest = call.accepted_at - travel;
             let minutes = travel.as_secs() / 60 + 1;
-            let moments = (0..=minutes).map(|minute| (earliest + MINUTE * i32::try_from(minute).unwrap()).min(call.accepted_at));
+            let moments =
+                (0..=minutes).map(|minute| (earliest + MINUTE * i32::try_from(minute).unwrap()).min(call.accepted_at));
             if !moments.chain([from]).any(|at| allow(attempt, at)) {
-                faults.push(format!("call {} at {} is far outside of its windows: {attempt:?}", call.call_id, call.accepted_at));
+                faults.push(format!(
+                    "call {} at {} is far outside of its windows: {attempt:?}",
+                    call.call_id, call.accepted_at
+                ));
             }
         }
         self.find(faults);
@@ -246,8 +251,10 @@ impl Evidence {
         sent.sort_unstable();
         let mut faults = Vec::new();
         for (limit, window) in [(limits.per_minute, MINUTE), (limits.per_second, SECOND)] {
-            let over = sent.iter().zip(sent.iter().skip(limit)).filter(|(first, last)| last.duration_since(**first) < window);
-            faults.extend(over.map(|(first, last)| format!("{whose}: more than {limit} starts from {first} to {last}")));
+            let over =
+                sent.iter().zip(sent.iter().skip(limit)).filter(|(first, last)| last.duration_since(**first) < window);
+            faults
+                .extend(over.map(|(first, last)| format!("{whose}: more than {limit} starts from {first} to {last}")));
         }
         let calls: Vec<CallRecord> = self
             .calls
@@ -261,7 +268,10 @@ impl Evidence {
         let minutes = i32::try_from(self.civil(ARRIVAL_MAX).as_secs() / 20 + 1).unwrap();
         let many = limits.per_minute * usize::try_from(minutes).unwrap() + 1;
         let over = oracle::starts_over(&calls, many, MINUTE * minutes - self.civil(ARRIVAL_MAX));
-        faults.extend(over.iter().map(|over| format!("{whose}: by arrival more than {many} starts in {minutes} minutes: {over:?}")));
+        faults.extend(
+            over.iter()
+                .map(|over| format!("{whose}: by arrival more than {many} starts in {minutes} minutes: {over:?}")),
+        );
         self.find(faults);
         self
     }
@@ -271,12 +281,16 @@ impl Evidence {
         let after = self.civil(Duration::from_secs(1));
         let mut faults = Vec::new();
         for opted_out in self.calls.iter().filter(|call| call.fate == Fate::OptOut) {
-            let recorded = self.attempts.iter().find(|it| Some(it.attempt_id) == Self::token(opted_out) && it.has_result);
+            let recorded =
+                self.attempts.iter().find(|it| Some(it.attempt_id) == Self::token(opted_out) && it.has_result);
             let Some(at) = recorded.and_then(Attempt::ended_at) else { continue };
-            let again = self.calls.iter().filter(|call| call.phone == opted_out.phone && call.call_id > opted_out.call_id);
+            let again =
+                self.calls.iter().filter(|call| call.phone == opted_out.phone && call.call_id > opted_out.call_id);
             // The call ends before its result is known: evaluation, settling, and reading it.
             let known = at + after + SignedDuration::from_mins(30);
-            faults.extend(again.filter(|call| call.accepted_at > known).map(|call| format!("rung after an opt-out: {call:?}")));
+            faults.extend(
+                again.filter(|call| call.accepted_at > known).map(|call| format!("rung after an opt-out: {call:?}")),
+            );
         }
         self.find(faults);
         self
