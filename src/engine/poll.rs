@@ -222,7 +222,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     }
                 },
                 None => match self.search(account, attempt, now, report).await {
-                    Ok(bodies) => found.extend(bodies.into_iter().map(|body| (attempt.attempt_id, body))),
+                    // The number's other calls are other attempts', and told already.
+                    Ok(bodies) => {
+                        let mine = self.whose_search(name, attempt, &bodies).await?;
+                        found.extend(mine.into_iter().map(|body| (attempt.attempt_id, body)));
+                    }
                     Err(error) => {
                         self.note_read_error(name, &error).await;
                         break;
