@@ -20,6 +20,7 @@ use super::collect::{attempt_of, is_newer_call};
 use super::dispatch::PERMIT_VALID;
 use super::finish::Ended;
 use super::lease::HeldLease;
+use super::place::rate_limited_wait;
 use super::{Account, Engine};
 
 /// Calls to read at once from which on whole pages of the list are cheaper than single calls.
@@ -228,7 +229,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     }
                 },
                 None => match self.search(account, attempt, now, report).await {
-                    Ok(bodies) => found.extend(bodies.into_iter().map(|body| (attempt.attempt_id, body))),
+                    // The number's other calls are other attempts', and told already.
+                    Ok(bodies) => {
+                        let mine = self.whose_search(name, attempt, &bodies).await?;
+                        found.extend(mine.into_iter().map(|body| (attempt.attempt_id, body)));
+                    }
                     Err(error) => {
                         self.note_read_error(name, &error).await;
                         break;
@@ -515,7 +520,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let now = self.clock.now();
         match error {
             ReadError::RateLimited { retry_after } => {
-                let wait = self.clock.real_to_civil(retry_after.unwrap_or(std::time::Duration::from_secs(10)));
+                let wait = rate_limited_wait(*retry_after);
                 account.hold_until(now + wait, "the provider wants fewer requests");
             }
             ReadError::AccountStopped(standing) => self.stop_account(name, standing, now).await,
