@@ -2,6 +2,7 @@
 //! nobody at a wrong time, no result is lost, and for every lead it can say why.
 
 pub mod adapter;
+#[cfg(feature = "daemon")]
 pub mod cli;
 pub mod config;
 pub mod domain;

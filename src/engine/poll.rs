@@ -230,10 +230,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 },
                 None => match self.search(account, attempt, now, report).await {
                     // The number's other calls are other attempts', and told already.
-                    Ok(bodies) => {
-                        let mine = self.whose_search(name, attempt, &bodies).await?;
-                        found.extend(mine.into_iter().map(|body| (attempt.attempt_id, body)));
-                    }
+                    Ok(bodies) => found.extend(self.whose(name, &[attempt], bodies).await?),
                     Err(error) => {
                         self.note_read_error(name, &error).await;
                         break;
