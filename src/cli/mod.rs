@@ -1,12 +1,28 @@
 //! The command line: one file per command, `wire` is where everything meets.
 
+pub mod call;
+pub mod calls;
+pub mod campaign;
+pub mod check;
 pub mod database;
 pub mod demo;
+pub mod desk;
+pub mod explain;
+pub mod leads;
+pub mod migrate;
+pub mod names;
 pub mod output;
+pub mod resolve;
 pub mod run;
 pub mod simulate_provider;
+pub mod status;
+pub mod stop;
+pub mod suppress;
 pub mod wire;
 
+mod csv_file;
+
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,7 +35,7 @@ use crate::config::{Config, Sources};
 /// Nobody is rung twice for one attempt, nobody at a wrong time, no result is lost, and for every lead outdial can say
 /// why it is or is not being called.
 #[derive(Debug, Parser)]
-#[command(name = "outdial", version, max_term_width = 100)]
+#[command(name = "outdial", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// A configuration file, or a folder of them; may be given several times, later ones win.
     #[arg(long, short, global = true, env = "OUTDIAL_CONFIG", value_name = "PATH")]
@@ -29,6 +45,18 @@ pub struct Cli {
     pub command: Command,
 }
 
+const EXAMPLES: &str = "\
+Begin with:
+  outdial demo                                         everything at work, nothing to prepare
+  outdial check --config outdial.yaml                  is the configuration good, are the keys?
+  outdial migrate --config outdial.yaml                make the tables
+  outdial leads import leads.csv --list spring-2026    bring the leads
+  outdial campaign apply campaign.yaml                 say what to dial, and when
+  outdial run --config outdial.yaml                    dial
+
+Exit codes: 0 done; 1 the world's turn, something does not answer or was not done; 2 your turn,
+something must be changed.";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "made once in the life of the process")]
@@ -37,8 +65,48 @@ pub enum Command {
     Run(run::Args),
     /// Show the whole system at work on this machine: nothing to prepare, nobody is rung.
     Demo(demo::Args),
+    Check(check::Args),
+    Migrate(migrate::Args),
+    /// Everything that works on the database.
+    #[command(flatten)]
+    Desk(Box<DeskCommand>),
     /// Run the provider simulator alone.
-    SimulateProvider(simulate_provider::Args),
+    SimulateProvider(Box<simulate_provider::Args>),
+}
+
+/// What to do on the database, with or without a running daemon.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DeskCommand {
+    #[command(subcommand)]
+    Campaign(campaign::CampaignCommand),
+    #[command(subcommand)]
+    Leads(leads::LeadsCommand),
+    #[command(subcommand)]
+    Suppress(suppress::SuppressCommand),
+    Stop(stop::StopArgs),
+    Start(stop::StartArgs),
+    Call(call::Args),
+    Explain(explain::Args),
+    Status(status::Args),
+    #[command(subcommand)]
+    Calls(calls::CallsCommand),
+    Resolve(resolve::Args),
+}
+
+/// Does what a command says and writes what it has to say.
+pub async fn obey(command: &DeskCommand, desk: &desk::Desk, out: &mut dyn Write) -> Outcome {
+    match command {
+        DeskCommand::Campaign(command) => campaign::run(command, desk, out).await,
+        DeskCommand::Leads(command) => leads::run(command, desk, out).await,
+        DeskCommand::Suppress(command) => suppress::run(command, desk, out).await,
+        DeskCommand::Stop(args) => stop::stop(args, desk, out).await,
+        DeskCommand::Start(args) => stop::start(args, desk, out).await,
+        DeskCommand::Call(args) => call::run(args, desk, out).await,
+        DeskCommand::Explain(args) => explain::run(args, desk, out).await,
+        DeskCommand::Status(args) => status::run(args, desk, out).await,
+        DeskCommand::Calls(command) => calls::run(command, desk, out).await,
+        DeskCommand::Resolve(args) => resolve::run(args, desk, out).await,
+    }
 }
 
 /// Why a command failed, and so whose turn it is.
@@ -59,6 +127,15 @@ impl Failure {
     /// The world's turn.
     pub fn world(error: impl Into<anyhow::Error>) -> Self {
         Self::World(error.into())
+    }
+
+    /// Whether the output's reader went away, as `head` does.
+    fn is_closed_pipe(&self) -> bool {
+        let (Self::User(error) | Self::World(error)) = self;
+        error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
     }
 }
 
@@ -86,6 +163,8 @@ pub fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match outcome {
         Ok(code) => code,
+        // Whoever reads our output has seen enough.
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(Failure::User(error)) => {
             eprintln!("outdial: {error:#}");
             ExitCode::from(2)
@@ -102,7 +181,10 @@ async fn dispatch(cli: Cli) -> Outcome {
     match cli.command {
         Command::Run(args) => run::run(args, load()?).await,
         Command::Demo(args) => demo::run(args).await,
-        Command::SimulateProvider(args) => simulate_provider::run(args).await,
+        Command::SimulateProvider(args) => simulate_provider::run(*args).await,
+        Command::Check(args) => check::run(&args, load()?, &mut std::io::stdout()).await,
+        Command::Migrate(_) => migrate::run(load()?, &mut std::io::stdout()).await,
+        Command::Desk(command) => desk::at_desk(load()?, &command, &mut std::io::stdout()).await,
     }
 }
 

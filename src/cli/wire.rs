@@ -17,7 +17,7 @@ use crate::domain::campaign::Pacing;
 use crate::domain::id::{AccountName, Installation, OwnerId};
 use crate::domain::person::PersonLimits;
 use crate::engine::settings::{AccountSettings, Periods, Settings};
-use crate::port::store::{RetentionPolicy, Store};
+use crate::port::store::{RetentionPolicy, Store, StoreError};
 
 pub use crate::engine::driver::{Drained, Driver};
 pub use crate::engine::view::View;
@@ -35,6 +35,11 @@ pub fn engine(config: &Config, store: PostgresStore, clock: ScaledClock) -> Resu
         accounts.push((account_settings(name, account), provider(config, name, account, installation)?));
     }
     Ok(Engine::new(store, clock, settings(config), accounts))
+}
+
+/// What may be dialed and what stops it, as a daemon would see it now.
+pub async fn view(store: &PostgresStore) -> Result<View, StoreError> {
+    Ok(View::build(store.control().await?, None, tokio::time::Instant::now()))
 }
 
 /// The provider client of an account.
@@ -101,7 +106,7 @@ fn account_settings(name: &AccountName, account: &AccountConfig) -> AccountSetti
     }
 }
 
-fn pacing(limits: &AccountLimits) -> Pacing {
+pub(super) fn pacing(limits: &AccountLimits) -> Pacing {
     Pacing {
         calls_per_second: Some(limits.calls_per_second),
         calls_per_minute: Some(limits.calls_per_minute),

@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 
-use super::failure::writing;
+use super::failure::{reading, writing};
 use crate::adapter::clock::ScaledClock;
 use crate::port::store::StoreError;
 
@@ -32,4 +32,21 @@ pub async fn keep(pool: &PgPool, fresh: &ScaledClock) -> Result<ScaledClock, Sto
     ScaledClock::new(row.civil_origin.to_jiff(), row.real_origin.to_jiff(), row.factor as u32).map_err(|problem| {
         StoreError::Inconsistent { table: "civil_clock", row: "1".to_owned(), problem: problem.to_string() }
     })
+}
+
+/// The scaled clock that is kept, if one is. Reads only: looking at a rehearsal must not begin another one.
+///
+/// # Errors
+/// When the database cannot be read, or what it holds is no clock.
+pub async fn kept(pool: &PgPool) -> Result<Option<ScaledClock>, StoreError> {
+    let row = sqlx::query!("select civil_origin, real_origin, factor from civil_clock")
+        .fetch_optional(pool)
+        .await
+        .map_err(reading)?;
+    row.map(|row| {
+        ScaledClock::new(row.civil_origin.to_jiff(), row.real_origin.to_jiff(), row.factor as u32).map_err(|problem| {
+            StoreError::Inconsistent { table: "civil_clock", row: "1".to_owned(), problem: problem.to_string() }
+        })
+    })
+    .transpose()
 }

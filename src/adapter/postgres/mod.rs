@@ -10,6 +10,7 @@ pub mod clock;
 pub mod command;
 pub mod connect;
 mod failure;
+pub mod inquiry;
 pub mod status;
 pub mod views;
 pub mod whereabouts;

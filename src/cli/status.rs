@@ -1,0 +1,220 @@
+//! `outdial status`: what every account and campaign is doing.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::adapter::postgres::status::{AccountStatus, account_statuses};
+use crate::adapter::postgres::views::{CampaignProgress, campaign_progress};
+use crate::config::AccountConfig;
+use crate::domain::campaign::CampaignState;
+use crate::domain::id::{AccountName, Epoch};
+use crate::port::store::{StartsOf, Store};
+
+use super::desk::Desk;
+use super::output::{Format, Listing, counted, grouped, json as write_json, line, table, utc};
+use super::{Failure, Outcome, campaign};
+
+/// How often a watched status is read.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Clears a terminal and goes to its beginning.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Show what every account and campaign is doing.
+///
+/// For accounts: who dials, lines in use, starts in the last minute and in the day with their limits, attempts in doubt and
+/// held, events that are not applied yet. For campaigns: where their leads are.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Show it again every second until interrupted.
+    #[arg(long)]
+    watch: bool,
+    /// Show finished campaigns too.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+pub(super) async fn run(args: &Args, desk: &Desk, out: &mut dyn Write) -> Outcome {
+    if !args.watch {
+        let status = Status::read(desk, args.all, desk.now).await?;
+        status.write(args.listing.output, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let clear = args.listing.output == Format::Table && std::io::stdout().is_terminal();
+    loop {
+        let status = Status::read(desk, args.all, desk.clock.now()).await?;
+        if clear {
+            write!(out, "{CLEAR}").context("write the output")?;
+        }
+        match args.listing.output {
+            Format::Table => status.write(Format::Table, out)?,
+            // One value on each line, for programs that read along.
+            Format::Json => line(out, status.as_json())?,
+        }
+        out.flush().context("write the output")?;
+        tokio::select! {
+            () = super::run::interrupted() => return Ok(ExitCode::SUCCESS),
+            () = tokio::time::sleep(WATCH_EVERY) => {}
+        }
+    }
+}
+
+/// What one account is doing.
+struct AccountLine {
+    name: AccountName,
+    limits: Option<AccountConfig>,
+    status: Option<AccountStatus>,
+    starts_minute: u32,
+    starts_day: u32,
+}
+
+struct Status {
+    now: Timestamp,
+    accounts: Vec<AccountLine>,
+    campaigns: Vec<CampaignProgress>,
+}
+
+impl Status {
+    async fn read(desk: &Desk, all: bool, now: Timestamp) -> Result<Self, Failure> {
+        let store = desk.store().await?;
+        let mut statuses = account_statuses(&desk.pool).await.context("read the accounts")?;
+        let mut names: Vec<_> = desk.config.accounts.keys().cloned().collect();
+        names.extend(statuses.iter().map(|status| status.account.clone()));
+        names.sort();
+        names.dedup();
+        let mut accounts = Vec::new();
+        for name in names {
+            let limits = desk.config.accounts.get(&name).cloned();
+            let minute = now - SignedDuration::from_mins(1);
+            let day = limits.as_ref().map(|account| account.limits.day.clone()).unwrap_or_default().begins_at(now);
+            let starts = |since| store.starts_since(StartsOf::Account(&name), since, u32::MAX);
+            let starts_minute = starts(minute).await.context("count the starts")?;
+            let starts_day = starts(day).await.context("count the starts")?;
+            let position = statuses.iter().position(|status| status.account == name);
+            let status = position.map(|position| statuses.remove(position));
+            accounts.push(AccountLine { name, limits, status, starts_minute, starts_day });
+        }
+        let mut campaigns = campaign_progress(&desk.pool, None).await.context("read the campaigns")?;
+        campaigns.retain(|campaign| all || campaign.state != CampaignState::Finished);
+        Ok(Self { now, accounts, campaigns })
+    }
+
+    fn write(&self, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
+        if format == Format::Json {
+            return write_json(out, &self.as_json());
+        }
+        line(out, format_args!("{} UTC", utc(self.now)))?;
+        let mut accounts = table(&["account", "dialed by", "lines", "minute", "day", "doubt", "held", "events"]);
+        super::output::numbers(&mut accounts, 2..=7);
+        for account in &self.accounts {
+            accounts.add_row(account.row());
+        }
+        line(out, accounts)?;
+        for account in &self.accounts {
+            for problem in account.problems() {
+                line(out, format_args!("Account {}: {problem}", account.name))?;
+            }
+        }
+        if self.campaigns.is_empty() {
+            return line(out, "No campaigns");
+        }
+        line(out, campaign::overview(&self.campaigns))
+    }
+
+    fn as_json(&self) -> Value {
+        json!({
+            "at": self.now,
+            "accounts": self.accounts.iter().map(AccountLine::as_json).collect::<Vec<_>>(),
+            "campaigns": self.campaigns.iter().map(campaign::as_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl AccountLine {
+    fn of_limit(used: u64, limit: Option<u32>) -> String {
+        limit.map_or_else(|| grouped(used), |limit| format!("{}/{}", grouped(used), grouped(limit.into())))
+    }
+
+    fn count(&self, of: fn(&AccountStatus) -> i64) -> u64 {
+        self.status.as_ref().map_or(0, |status| counted(of(status)))
+    }
+
+    fn lines(&self) -> u64 {
+        self.count(|status| status.dialing + status.placed + status.in_doubt)
+    }
+
+    fn holder(&self) -> Option<(String, Epoch)> {
+        let (owner, epoch) = self.status.as_ref()?.holder?;
+        Some((owner.to_string(), epoch))
+    }
+
+    fn row(&self) -> [String; 8] {
+        let limits = self.limits.as_ref().map(|account| &account.limits);
+        let limit = |of: fn(&crate::config::AccountLimits) -> u32| limits.map(of);
+        [
+            self.name.to_string(),
+            self.holder().map_or_else(|| "nobody".to_owned(), |(owner, _)| owner.chars().take(8).collect()),
+            Self::of_limit(self.lines(), limit(|limits| limits.concurrent_calls.get())),
+            Self::of_limit(self.starts_minute.into(), limit(|limits| limits.calls_per_minute.get())),
+            Self::of_limit(self.starts_day.into(), limit(|limits| limits.calls_per_day.get())),
+            grouped(self.count(|status| status.in_doubt)),
+            grouped(self.count(|status| status.held)),
+            grouped(self.count(|status| status.pending_events)),
+        ]
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let open = self.lines() + self.count(|status| status.held);
+        if self.limits.is_none() && open > 0 {
+            problems.push(format!("not in the configuration, with {open} open attempts: bring it back"));
+        } else if self.holder().is_none() && self.limits.is_some() {
+            problems.push("no daemon dials it".to_owned());
+        }
+        let Some(status) = &self.status else { return problems };
+        if let Some(reason) = &status.stopped {
+            problems.push(format!("stopped: {reason}"));
+        }
+        if let Some((problem, since, next_check_at)) = &status.problem {
+            let next = next_check_at.map_or_else(String::new, |at| format!(", looked at again {} UTC", utc(at)));
+            problems.push(format!("{problem} (since {} UTC{next})", utc(*since)));
+        }
+        if status.held > 0 {
+            let held = super::output::count(counted(status.held), "attempt is", "attempts are");
+            problems.push(format!("{held} held: see `outdial resolve`"));
+        }
+        problems
+    }
+
+    fn as_json(&self) -> Value {
+        let limits = self.limits.as_ref().map(|account| &account.limits);
+        let status = self.status.as_ref();
+        json!({
+            "account": self.name,
+            "configured": self.limits.is_some(),
+            "holder": self.holder().map(|(owner, _)| owner),
+            "epoch": self.holder().map(|(_, epoch)| epoch),
+            "dialing": self.count(|status| status.dialing),
+            "placed": self.count(|status| status.placed),
+            "in_doubt": self.count(|status| status.in_doubt),
+            "held": self.count(|status| status.held),
+            "lines_in_use": self.lines(),
+            "concurrent_calls": limits.map(|limits| limits.concurrent_calls),
+            "starts_last_minute": self.starts_minute,
+            "calls_per_minute": limits.map(|limits| limits.calls_per_minute),
+            "starts_today": self.starts_day,
+            "calls_per_day": limits.map(|limits| limits.calls_per_day),
+            "stopped": status.and_then(|status| status.stopped.as_ref()),
+            "problem": status.and_then(|status| status.problem.as_ref()).map(|(problem, since, next_check_at)| {
+                json!({ "problem": problem, "since": since, "next_check_at": next_check_at })
+            }),
+            "pending_events": self.count(|status| status.pending_events),
+        })
+    }
+}
