@@ -504,7 +504,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let moved = self.store.change_open(&[change]).await?;
         if to == OpenState::Held {
             report.moved += moved.len();
-            warn!(attempt.id = %attempt.attempt_id, "Attempt {} is held: the provider lists a call that may be its own", attempt.attempt_id);
+            let id = attempt.attempt_id;
+            warn!(attempt.id = %id, "Attempt {id} is held: the provider lists a call that may be its own");
         }
         Ok(())
     }
