@@ -230,7 +230,7 @@ fn is_over(world: &World, elapsed: Duration) -> bool {
         world.note(&mut state, "unfinished");
         return true;
     }
-    if !state.happenings.is_empty() || elapsed < state.busy_at + QUIET_FOR {
+    if !state.happenings.is_empty() || elapsed < state.busy_at.max(world.scenario.chaos_for) + QUIET_FOR {
         return false;
     }
     world.store.inspect(|tables| {
