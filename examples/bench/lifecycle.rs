@@ -61,11 +61,22 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<f64> {
 
     let leads = f64::from(options.leads);
     let rate = leads / wall;
-    println!("lifecycle: {leads} leads in {wall:.1} s: {rate:.0} lifecycles/s over all, {:.0}/s between 10 % and 90 %",
-        0.8 * leads / (marks.ninety - marks.ten));
-    println!("  CPU seconds: daemon {:.1}, simulator {:.1}, Postgres {:.1}; per lifecycle {:.2} ms, {:.2} ms, {:.2} ms",
-        used[0], used[1], used[2], 1e3 * used[0] / leads, 1e3 * used[1] / leads, 1e3 * used[2] / leads);
-    println!("  attempts {attempts}, calls {placed}, inbox events {events}, daemon's memory {memory:.0} MiB; {outcomes:?}");
+    println!(
+        "lifecycle: {leads} leads in {wall:.1} s: {rate:.0} lifecycles/s over all, {:.0}/s between 10 % and 90 %",
+        0.8 * leads / (marks.ninety - marks.ten)
+    );
+    println!(
+        "  CPU seconds: daemon {:.1}, simulator {:.1}, Postgres {:.1}; per lifecycle {:.2} ms, {:.2} ms, {:.2} ms",
+        used[0],
+        used[1],
+        used[2],
+        1e3 * used[0] / leads,
+        1e3 * used[1] / leads,
+        1e3 * used[2] / leads
+    );
+    println!(
+        "  attempts {attempts}, calls {placed}, inbox events {events}, daemon's memory {memory:.0} MiB; {outcomes:?}"
+    );
     Ok(rate)
 }
 

@@ -90,8 +90,11 @@ impl World {
         let (webhook_port, provider_port) = (free_port()?, free_port()?);
         let config_file = server.folder.path().join("bench.yaml");
         std::fs::write(&config_file, config(plan, server.postgres.url(), webhook_port, provider_port))?;
-        let sources =
-            Sources { paths: vec![config_file.clone()], environment: Vec::new(), state_dir: Some(server.folder.path().to_owned()) };
+        let sources = Sources {
+            paths: vec![config_file.clone()],
+            environment: Vec::new(),
+            state_dir: Some(server.folder.path().to_owned()),
+        };
         let config = load(&sources)?;
         let Ok(clock) = civil_clock(&config, &server.pool).await else { anyhow::bail!("the clock cannot be kept") };
 

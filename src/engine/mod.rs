@@ -76,6 +76,8 @@ pub struct Account<P> {
     inbox: Mutex<Option<mpsc::UnboundedReceiver<Record>>>,
     dispatch_memory: Mutex<dispatch::Memory>,
     words_seen: Mutex<BTreeSet<String>>,
+    /// Whether the provider's filter by phone number has found a call once.
+    phone_filter_works: AtomicBool,
 }
 
 /// Early wake-ups; they carry no data.
@@ -96,6 +98,8 @@ struct Roster {
     aside: BTreeMap<AssistantId, Timestamp>,
     /// Undocumented refusals in a row.
     refusals: BTreeMap<AssistantId, u32>,
+    /// Numbers refused in a row.
+    numbers_refused: u32,
 }
 
 /// Why an account does not dial for a while, as this replica has seen it.
@@ -171,6 +175,7 @@ impl<P: Provider> Account<P> {
             inbox: Mutex::new(Some(inbox)),
             dispatch_memory: Mutex::new(dispatch::Memory::default()),
             words_seen: Mutex::new(BTreeSet::new()),
+            phone_filter_works: AtomicBool::new(false),
             settings,
             provider,
         }

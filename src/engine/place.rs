@@ -45,6 +45,9 @@ pub(super) fn rate_limited_wait(retry_after: Option<Duration>) -> SignedDuration
     retry_after.and_then(|wait| SignedDuration::try_from(wait).ok()).unwrap_or(RATE_LIMITED_WAIT)
 }
 
+/// Numbers refused in a row from which on the numbers are not to blame.
+const NUMBERS_REFUSED_MAX: u32 = 5;
+
 /// What a start was granted on.
 pub(super) struct Start {
     pub lease: HeldLease,
@@ -188,7 +191,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 (again(now + wait), "the provider wants fewer requests".to_owned())
             }
             NotPlaced::NumberRefused { reason, suppressed } => {
-                self.note_success(name, assistant_id);
+                if self.note_number_refused(name) {
+                    let ended = Ended::unsent(&start.intent, &start.campaign, Ending::Refused, now, reason);
+                    return Record::Ended(Box::new(Ended { sent_at, ..ended }));
+                }
                 let disposition = if suppressed { Disposition::Suppressed } else { Disposition::InvalidNumber };
                 (
                     Ending::Rejected(Verdict::new(disposition, format!("the provider refuses the number: {reason}"))),
@@ -217,8 +223,25 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
 
     fn note_success(&self, name: &AccountName, assistant_id: &AssistantId) {
         let account = &self.accounts[name];
-        lock(&account.roster).refusals.remove(assistant_id);
+        let mut roster = lock(&account.roster);
+        roster.refusals.remove(assistant_id);
+        roster.numbers_refused = 0;
+        drop(roster);
         lock(&account.hold).unreachable = 0;
+    }
+
+    /// Counts refused numbers. Our numbers have been checked, so many in a row are no fault of the leads: an assistant
+    /// without a number of its own, say, is refused with the same status. Such leads are put back, not out.
+    fn note_number_refused(&self, name: &AccountName) -> bool {
+        let mut roster = lock(&self.accounts[name].roster);
+        roster.numbers_refused += 1;
+        if roster.numbers_refused == NUMBERS_REFUSED_MAX {
+            warn!(
+                provider.account = %name,
+                "Account {name}: {NUMBERS_REFUSED_MAX} numbers were refused in a row; further leads are put back instead"
+            );
+        }
+        roster.numbers_refused >= NUMBERS_REFUSED_MAX
     }
 
     fn note_unreachable(&self, name: &AccountName, reason: &str, now: Timestamp) -> Timestamp {

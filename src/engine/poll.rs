@@ -3,6 +3,7 @@
 //! This is the only place rescue looks, and it never makes anything due that may have rung.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -10,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use crate::domain::attempt::OpenState;
 use crate::domain::id::{AccountName, AttemptId};
+use crate::domain::phone::PhoneNumber;
 use crate::domain::report::{CallReport, Source};
 use crate::domain::retry::Ending;
 use crate::port::clock::Clock;
@@ -33,6 +35,10 @@ const READ_AGAIN: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(
 const HELD_AGAIN: SignedDuration = SignedDuration::from_mins(30);
 /// How far before the intent a search begins, civil: dates are whole days in a zone nobody states.
 const SEARCH_MARGIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long after its deadline an attempt in doubt still waits for its absence to be proven, civil: a provider whose list
+/// cannot be read for an hour must not keep lines for ever.
+const ABSENCE_PATIENCE: SignedDuration = SignedDuration::from_hours(1);
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -157,8 +163,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             .iter()
             .filter(|attempt| match attempt.state {
                 OpenState::Placed => attempt.deadline_at <= now,
-                // Absence may still prove it; until then the line stays occupied.
-                OpenState::InDoubt => attempt.deadline_at <= now && (attempt.accepted || lag.is_none()),
+                // Absence may still prove it; for so long the line stays occupied.
+                OpenState::InDoubt if !attempt.accepted && lag.is_some() => {
+                    attempt.deadline_at + ABSENCE_PATIENCE <= now
+                }
+                OpenState::InDoubt => attempt.deadline_at <= now,
                 OpenState::Dialing | OpenState::Held => false,
             })
             .map(|attempt| {
@@ -452,18 +461,44 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         now: Timestamp,
         report: &mut PollReport,
     ) -> Result<Vec<Bytes>, ReadError> {
+        let bodies = self.list_all(account, attempt, Some(attempt.phone), now, report).await?;
+        if !bodies.is_empty() {
+            account.phone_filter_works.store(true, Ordering::Relaxed);
+            return Ok(bodies);
+        }
+        if account.phone_filter_works.load(Ordering::Relaxed) {
+            return Ok(bodies);
+        }
+        // How a provider compares numbers is documented nowhere. Until its filter has found a call once, that it finds
+        // none says nothing, and only the whole list does.
+        let mut bodies = self.list_all(account, attempt, None, now, report).await?;
+        bodies.retain(|body| {
+            let report = account.provider.decode(Source::Call, body);
+            // What cannot be read may be the one.
+            !report.is_ok_and(|report| report.phone.is_some_and(|phone| phone != attempt.phone))
+        });
+        Ok(bodies)
+    }
+
+    async fn list_all(
+        &self,
+        account: &Account<P>,
+        attempt: &OpenAttempt,
+        phone: Option<PhoneNumber>,
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<Vec<Bytes>, ReadError> {
         let mut bodies = Vec::new();
+        let since = attempt.intent_at - SEARCH_MARGIN;
         for page in 1..=PAGES_MAX {
             report.reads += 1;
-            let since = attempt.intent_at - SEARCH_MARGIN;
-            let query = CallQuery { phone: Some(attempt.phone), since, until: now, page };
-            let calls = account.provider.list_calls(&query).await?;
+            let calls = account.provider.list_calls(&CallQuery { phone, since, until: now, page }).await?;
             bodies.extend(calls.calls);
             if !calls.more {
                 return Ok(bodies);
             }
         }
-        Err(ReadError::Unavailable { reason: format!("more than {PAGES_MAX} pages of calls to one number") })
+        Err(ReadError::Unavailable { reason: format!("more than {PAGES_MAX} pages of calls in a day") })
     }
 
     /// Whether a complete search may have shown the attempt's call without anyone being able to tell: a call to the number
