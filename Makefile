@@ -4,7 +4,8 @@ CARGO ?= cargo
 WITH_POSTGRES = $(CARGO) run --locked --quiet --example with_postgres --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ci fmt-check lint doc deny prepare sqlx-check
+SEEDS ?= 10000
+.PHONY: help demo test simulate ci fmt-check lint doc deny prepare sqlx-check
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +20,9 @@ test: ## Run all tests on a private Postgres (installs Debian's package postgres
 	else \
 		$(WITH_POSTGRES) $(CARGO) test --locked --no-fail-fast; \
 	fi
+
+simulate: ## Play SEEDS runs of the engine in an imagined world (SEEDS=10000); OUTDIAL_SIM_SEED=7 replays one
+	OUTDIAL_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --lib simulation::promises -- --nocapture
 
 ci: fmt-check lint test doc sqlx-check deny ## Everything a change has to pass
 

@@ -94,7 +94,7 @@ begin
         new.version := old.version + 1;
     end if;
     if new.state = 'finished' and old.state <> 'finished' and new.finished_at is null then
-        new.finished_at := now();
+        new.finished_at := clock_timestamp();
     elsif new.state <> 'finished' then
         new.finished_at := null;
     end if;

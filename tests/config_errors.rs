@@ -120,7 +120,10 @@ person: { calls_per_day: 0 }
 refused!(limits_of_zero, {
     Case::new().file(
         "a.yaml",
-        "database: { url: embedded }\naccounts:\n  main:\n    provider: sondos\n    api_key: k-1234\n    limits:\n      calls_per_second: 0\n",
+        concat!(
+            "database: { url: embedded }\naccounts:\n  main:\n    provider: sondos\n    api_key: k-1234\n",
+            "    limits:\n      calls_per_second: 0\n"
+        ),
     )
 });
 

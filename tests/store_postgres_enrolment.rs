@@ -1,5 +1,7 @@
 //! Leads come and go, events wait and are kept: what the store promises about them, on a real Postgres.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -110,9 +110,9 @@ pub async fn serve<S: Store, C: Clock>(
 /// # Errors
 /// When the address is taken or not this machine's; the message says which.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        std::io::ErrorKind::AddrInUse => BindError::Occupied { address },
-        _ => BindError::Other { address, source },
+    TcpListener::bind(address).await.map_err(|source| match source.kind() == std::io::ErrorKind::AddrInUse {
+        true => BindError::Occupied { address },
+        false => BindError::Other { address, source },
     })
 }
 
@@ -184,7 +184,8 @@ async fn store_events<S: Store, C: Clock>(
         let outcome = store.append_inbox(&events, clock.now()).await;
         if let Err(problem) = &outcome {
             // After an unknown commit the event may come twice, which changes nothing.
-            warn!(events = events.len(), error = %Chain(problem), "{} webhooks could not be stored; the provider is asked to send them again", events.len());
+            let count = events.len();
+            warn!(error = %Chain(problem), "{count} webhooks could not be stored; the provider is asked to send them again");
             if matches!(problem, StoreError::Refused(_) | StoreError::Inconsistent { .. }) && events.len() > 1 {
                 // One event the database refuses must not take its company with it.
                 store_one_by_one(&*store, &clock, std::mem::take(&mut batch), &*stored).await;

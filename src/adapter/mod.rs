@@ -4,6 +4,7 @@ pub mod clock;
 pub mod embedded;
 pub mod http;
 pub mod memory;
+#[cfg(feature = "daemon")]
 pub mod postgres;
 pub mod provider;
 pub mod simulator;

@@ -59,6 +59,7 @@ something must be changed.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once in the life of the process")]
 pub enum Command {
     /// Run the daemon.
     Run(run::Args),

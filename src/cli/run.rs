@@ -151,7 +151,10 @@ async fn tell_forgotten_accounts(config: &Config, database: &Database) -> Result
     for status in account_statuses(&database.pool).await.context("read the accounts")? {
         let (account, open) = (&status.account, status.dialing + status.placed + status.in_doubt + status.held);
         if open > 0 && !config.accounts.contains_key(account) {
-            error!(provider.account = %account, open, "Account {account} has {open} open attempts and is not in the configuration: bring it back until they have ended");
+            error!(
+                provider.account = %account, open,
+                "Account {account} is not in the configuration and has {open} open attempts: bring it back until they end"
+            );
         }
     }
     Ok(())

@@ -38,7 +38,7 @@ pub enum Conclusion {
         read_wanted: bool,
     },
     /// The call is over and this is its result.
-    Over(CallSummary),
+    Over(Box<CallSummary>),
 }
 
 /// The merged result of a call.
@@ -101,7 +101,7 @@ pub fn conclude(reports: &[Received<'_>], now: Timestamp, settle_after: SignedDu
         Some(created_at + SignedDuration::from_secs(i64::from(duration_seconds?)))
     };
     let ended_at = halves.iter().find_map(|report| report.finished_at).or_else(by_length).unwrap_or(first_over_at);
-    Conclusion::Over(CallSummary {
+    Conclusion::Over(Box::new(CallSummary {
         outcome,
         // A provider's clock may be ahead of ours; a retry counted from the future would come late, never early.
         ended_at: ended_at.min(now),
@@ -113,7 +113,7 @@ pub fn conclude(reports: &[Received<'_>], now: Timestamp, settle_after: SignedDu
         transcript: halves.iter().find_map(|report| report.transcript.clone()),
         recording_url: halves.iter().find_map(|report| report.recording_url.clone()),
         extracted,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ mod tests {
             reports.iter().map(|(seconds, report)| Received { report, received_at: at(*seconds) }).collect();
         let found = match conclude(&received, at(now), SETTLE) {
             Conclusion::Over(summary) => Ok(summary.outcome),
-            other => Err(other),
+            other @ (Conclusion::Live | Conclusion::Waiting { .. }) => Err(other),
         };
         assert_eq!(found, expected);
     }

@@ -262,7 +262,7 @@ fn check_person(facts: &Facts<'_>, now: Timestamp) -> (GateVerdict, Evidence) {
 
 fn check_window(window: &WindowFacts) -> (GateVerdict, Evidence) {
     match window {
-        WindowFacts::Blocked(blocked) => (GateVerdict::Wait, Evidence::Blocked(blocked.clone())),
+        WindowFacts::Blocked(blocked) => (GateVerdict::Wait, Evidence::Blocked(*blocked)),
         WindowFacts::Judged(Openness::Open { until }) => (GateVerdict::Pass, Evidence::Open { until: *until }),
         WindowFacts::Judged(Openness::Closed { opens_at, why }) => {
             (opens_at.map_or(GateVerdict::Wait, GateVerdict::Defer), Evidence::Closed(why.clone()))

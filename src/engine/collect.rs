@@ -108,13 +108,15 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     if report.phase == Phase::Unrecognised && lock(&account.words_seen).insert(report.status.clone()) {
                         warn!(
                             provider.account = %account.settings.name,
-                            "The provider uses a status word nobody documents: {:?}; such calls count as running until their deadline", report.status
+                            "Status word {:?} is documented nowhere: such calls count as running until their deadline",
+                            report.status
                         );
                     }
                     readable.push((event, report));
                 }
                 Err(problem) => {
-                    warn!(provider.account = %account.settings.name, inbox.id = event.inbox_id.0, "Event {} is quarantined: {problem}", event.inbox_id);
+                    let (id, name) = (event.inbox_id, &account.settings.name);
+                    warn!(provider.account = %name, inbox.id = id.0, "Event {id} is quarantined: {problem}");
                     outbox.marks.push((event.inbox_id, InboxMark::Quarantined { problem: problem.to_string() }));
                 }
             }
@@ -127,7 +129,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         CallKey {
             call_id: report.call_id.clone(),
             token: token.and_then(|token| AttemptId::recognise(self.store.installation(), token)),
-            phone: report.phone.clone(),
+            phone: report.phone,
         }
     }
 
@@ -213,7 +215,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 Conclusion::Over(summary) => {
                     let basis = items.iter().find_map(|item| item.basis);
                     let inbox = items.iter().map(|item| item.event.inbox_id).collect();
-                    outbox.ended.push(self.ended(open, summary, basis, inbox));
+                    outbox.ended.push(self.ended(open, *summary, basis, inbox));
                 }
             }
         }
@@ -227,6 +229,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let reason = format!("the provider says {}", summary.status);
         let suppress = opt_out(definition.as_deref(), &summary.extracted);
         let mut ended = Ended::of_open(open, self.campaign_name(campaign_id), ending, summary.ended_at, reason);
+        // A call that exists was asked for, within a second of its intent; without a moment it would not count as a start.
+        ended.sent_at = ended.sent_at.or(Some(open.intent_at));
         ended.suppress = suppress;
         ended.inbox = inbox;
         ended.result = Some(result_of(summary, basis, goal_met));
@@ -290,7 +294,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 continue;
             };
             let basis = items.iter().find_map(|item| item.basis);
-            let result = self.late_result(recorded, &history, summary, basis, items[0].event.inbox_id);
+            let result = self.late_result(recorded, &history, *summary, basis, items[0].event.inbox_id);
             results.push(result);
             results.extend(items[1..].iter().map(|item| LateResult::nothing(attempt_id, item.event.inbox_id)));
         }
@@ -380,17 +384,23 @@ pub(super) fn attempt_of(
         return None;
     }
     let open = found.open_unbound.as_ref()?;
-    let call_id = key.call_id.as_ref()?;
+    key.call_id.as_ref()?;
     // While the answer to our request is on its way, it may bring the id itself.
     let answered = open.state != OpenState::Dialing;
-    let newer_id = open.newest_call_known.as_ref().map(|known| is_newer(call_id, known));
+    (answered && is_newer_call(open, report) == Some(true))
+        .then_some((open.attempt_id, Some(MatchBasis::OnlyCandidate)))
+}
+
+/// Whether a call was made after an attempt's intent; `None` when neither ids nor dates tell.
+pub(super) fn is_newer_call(open: &OpenAttempt, report: &CallReport) -> Option<bool> {
+    let known = open.newest_call_known.as_ref();
+    let newer_id = known.zip(report.call_id.as_ref()).and_then(|(known, call_id)| is_newer(call_id, known));
     let made_after = report.created_at.map(|at| at + CLOCK_SKEW_MAX >= open.intent_at);
-    let newer = match (newer_id, made_after) {
-        (Some(Some(false)), _) | (_, Some(false)) => false,
-        (Some(Some(true)), _) | (_, Some(true)) => true,
-        (Some(None) | None, None) => false,
-    };
-    (answered && newer).then_some((open.attempt_id, Some(MatchBasis::OnlyCandidate)))
+    match (newer_id, made_after) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (None, None) => None,
+    }
 }
 
 fn unmatched(event: &PendingEvent, now: Timestamp) -> InboxMark {

@@ -415,6 +415,16 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         // Known as ours from before the commit, so that no other pass takes them for left behind.
         let mut mine = InFlight::add(self, intents.iter().map(|intent| intent.attempt_id));
         let permits_since = self.clock.monotonic();
+        #[cfg(test)]
+        if super::mutation::Mutation::IntentAfterRequest.is_made() {
+            for plan in plans {
+                mine.keep(plan.intent.attempt_id);
+                let intent = CommittedIntent::acknowledged_by_database(plan.intent.attempt_id);
+                self.send(name, lease.clone(), intent, plan, permits_since + PERMIT_VALID);
+            }
+            self.clock.sleep(PERMIT_VALID / 4).await;
+            return self.store.begin_dials(&lease.lease, &intents, now).await.map(drop);
+        }
         let committed = match self.store.begin_dials(&lease.lease, &intents, now).await {
             Ok(committed) => committed,
             Err(StoreError::CommitUnknown(source)) => {
@@ -448,7 +458,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     self.send(name, lease.clone(), intent, plan, permits_since + PERMIT_VALID);
                 }
                 Err(ended) => {
-                    let _ = account.records.send(Record::Ended(Box::new(ended)));
+                    let _ = account.records.send(Record::Ended(ended));
                 }
             }
         }
@@ -456,9 +466,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 
     /// The person's gates once more, now that nobody else can open an attempt to this phone.
-    fn confirmed(&self, plan: &Plan, person: &PersonFacts, now: Timestamp) -> Result<(), Ended> {
+    fn confirmed(&self, plan: &Plan, person: &PersonFacts, now: Timestamp) -> Result<(), Box<Ended>> {
         let campaign_id = plan.campaign.campaign_id;
-        let end = |ending, reason: String| Err(Ended::unsent(&plan.intent, &plan.campaign, ending, now, reason));
+        let end =
+            |ending, reason: String| Err(Box::new(Ended::unsent(&plan.intent, &plan.campaign, ending, now, reason)));
         if let Some(entry) = &person.suppression {
             let verdict = Verdict::new(crate::domain::outcome::Disposition::Suppressed, entry.reason.clone());
             return end(Ending::Rejected(verdict), format!("suppressed before the request left: {}", entry.reason));
@@ -482,7 +493,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     ) {
         let call = OutboundCall {
             attempt_id: plan.intent.attempt_id,
-            phone: plan.intent.due.phone.clone(),
+            phone: plan.intent.due.phone,
             assistant_id: plan.intent.assistant_id.clone(),
             variables: plan.variables,
         };

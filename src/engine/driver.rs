@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::domain::id::AccountName;
 use crate::port::chain::Chain;
@@ -42,6 +42,8 @@ pub struct Driver {
     soft: CancellationToken,
     stop: CancellationToken,
     loops: TaskTracker,
+    /// Those of the loops that may give out permits.
+    dispatching: TaskTracker,
     /// When each pass last ended well.
     pub freshness: Freshness,
 }
@@ -65,6 +67,7 @@ impl Driver {
             soft: CancellationToken::new(),
             stop: CancellationToken::new(),
             loops: TaskTracker::new(),
+            dispatching: TaskTracker::new(),
             freshness: Freshness::default(),
         };
         let periods = engine.settings.periods;
@@ -202,14 +205,20 @@ impl Driver {
         let ends_early =
             pass.starts_with("dispatch") || pass == "enrol" || pass == "campaign" || pass.starts_with("roster");
         let stop = if ends_early { self.soft.clone() } else { self.stop.clone() };
+        // A statement that makes intents durable is not to be left without knowing what it did.
+        let finishes_run = pass.starts_with("dispatch");
+        let tracker = if finishes_run { &self.dispatching } else { &self.loops };
         let engine = Arc::clone(engine);
         let freshness = self.freshness.clone();
-        self.loops.spawn(async move {
+        tracker.spawn(async move {
             let mut failures = 0u32;
             loop {
+                if stop.is_cancelled() {
+                    return;
+                }
                 let again = tokio::select! {
                     biased;
-                    () = stop.cancelled() => return,
+                    () = stop.cancelled(), if !finishes_run => return,
                     again = work(Arc::clone(&engine)) => again,
                 };
                 let pause = match again {
@@ -251,10 +260,18 @@ impl Driver {
         self.soft.cancel();
         let deadline = engine.clock.monotonic() + engine.settings.drain_max;
         engine.tasks.close();
+        self.dispatching.close();
         let quiet = async {
+            self.dispatching.wait().await;
             engine.tasks.wait().await;
             while !engine.in_flight().is_empty() {
                 engine.clock.sleep(Duration::from_millis(10)).await;
+            }
+            for name in engine.accounts.keys() {
+                while let Err(problem) = engine.end_all_unpermitted(name).await {
+                    debug!(error = %Chain(&problem), "Intents that never left could not be ended yet");
+                    engine.clock.sleep(FAILED_WAIT.0).await;
+                }
             }
             // Events that wait for nothing are applied before the end; the rest stays pending in the database.
             for name in engine.accounts.keys() {

@@ -56,7 +56,7 @@ impl Ended {
     ) -> Self {
         Self {
             attempt_id: intent.attempt_id,
-            phone: intent.due.phone.clone(),
+            phone: intent.due.phone,
             assistant_id: intent.assistant_id.clone(),
             campaign_name: campaign.name.clone(),
             tries: intent.due.tries,
@@ -80,7 +80,7 @@ impl Ended {
     ) -> Self {
         Self {
             attempt_id: open.attempt_id,
-            phone: open.phone.clone(),
+            phone: open.phone,
             assistant_id: open.assistant_id.clone(),
             campaign_name,
             tries: open.tries,
@@ -124,7 +124,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     Some(definition) => definition.retry.clone(),
                     None if needs_no_rules(&end.ending) => no_rules(),
                     None => {
-                        warn!(attempt.id = %end.attempt_id, "Attempt {} waits to end: its campaign has no valid definition", end.attempt_id);
+                        let id = end.attempt_id;
+                        warn!(attempt.id = %id, "Attempt {id} waits to end: its campaign has no valid definition");
                         continue;
                     }
                 },

@@ -11,6 +11,8 @@ pub mod driver;
 pub mod enrol;
 pub mod finish;
 pub mod lease;
+#[cfg(test)]
+pub mod mutation;
 pub mod pacer;
 pub mod place;
 pub mod poll;

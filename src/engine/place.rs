@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::domain::id::{AccountName, AssistantId};
 use crate::domain::outcome::Disposition;
@@ -27,8 +27,8 @@ use super::{Engine, back_off, lock};
 pub const FIRST_READ_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// When a call in doubt is looked for first, civil.
 const FIRST_SEARCH_AFTER: SignedDuration = SignedDuration::from_secs(5);
-/// How long to stay quiet after a 429 that does not say, real time.
-const RATE_LIMITED_WAIT: Duration = Duration::from_secs(10);
+/// How long to stay quiet after a 429 that does not say, civil.
+const RATE_LIMITED_WAIT: SignedDuration = SignedDuration::from_secs(10);
 /// How long to stay quiet when the provider cannot be reached, civil; doubles up to the second.
 const UNREACHABLE_WAIT: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(1), SignedDuration::from_secs(60));
@@ -36,6 +36,14 @@ const UNREACHABLE_WAIT: (SignedDuration, SignedDuration) =
 pub const ACCOUNT_CHECK_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// Undocumented refusals in a row that put an assistant aside, and for how long, civil.
 const ASSISTANT_ASIDE: (u32, SignedDuration) = (3, SignedDuration::from_mins(15));
+
+/// Between two tries to charge a start, real time at least.
+const SHORTEST_WAIT: Duration = Duration::from_micros(50);
+
+/// How long a 429 asks us to stay quiet, civil: like the rates it is about.
+pub(super) fn rate_limited_wait(retry_after: Option<Duration>) -> SignedDuration {
+    retry_after.and_then(|wait| SignedDuration::try_from(wait).ok()).unwrap_or(RATE_LIMITED_WAIT)
+}
 
 /// What a start was granted on.
 pub(super) struct Start {
@@ -95,6 +103,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// body byte is about to leave.
     async fn last_look(self: Arc<Self>, name: AccountName, start: Arc<Start>) -> Result<Timestamp, NotSent> {
         let account = &self.accounts[&name];
+        #[cfg(test)]
+        if super::mutation::Mutation::NoLastLook.is_made() {
+            account.reserved.fetch_sub(1, Ordering::AcqRel);
+            return Ok(self.clock.now());
+        }
         let campaign_id = start.campaign.campaign_id;
         loop {
             let monotonic = self.clock.monotonic();
@@ -128,7 +141,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 }
                 Some(wait) => {
                     let left = start.not_after.duration_since(monotonic);
-                    self.clock.sleep(self.clock.civil_to_real(wait).clamp(Duration::from_micros(50), left)).await;
+                    // Not `clamp`: less than its lower bound may be left.
+                    self.clock.sleep(self.clock.civil_to_real(wait).max(SHORTEST_WAIT).min(left)).await;
                 }
             }
         }
@@ -168,7 +182,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             NotPlaced::Unsent(reason) => (again(now), reason.to_string()),
             NotPlaced::Unreachable { reason } => (again(self.note_unreachable(name, &reason, now)), reason),
             NotPlaced::RateLimited { retry_after } => {
-                let wait = self.clock.real_to_civil(retry_after.unwrap_or(RATE_LIMITED_WAIT));
+                let wait = rate_limited_wait(retry_after);
                 warn!(provider.account = %name, "Account {name} pauses for {wait:#}: the provider wants fewer requests");
                 account.hold_until(now + wait, "the provider wants fewer requests");
                 (again(now + wait), "the provider wants fewer requests".to_owned())
@@ -254,7 +268,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         };
         if let Err(error) = self.store.save_account_state(&state).await {
             // Held back in memory anyway; the next refused call tries again.
-            error!(provider.account = %name, "The state of account {name} could not be saved: {error}");
+            warn!(provider.account = %name, "The state of account {name} could not be saved: {error}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! This is the only place rescue looks, and it never makes anything due that may have rung.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -16,10 +16,11 @@ use crate::port::clock::Clock;
 use crate::port::provider::{CallQuery, Provider, ReadError};
 use crate::port::store::{InboxEvent, OpenAttempt, OpenChange, Store, StoreError};
 
-use super::collect::attempt_of;
+use super::collect::{attempt_of, is_newer_call};
 use super::dispatch::PERMIT_VALID;
 use super::finish::Ended;
 use super::lease::HeldLease;
+use super::place::rate_limited_wait;
 use super::{Account, Engine};
 
 /// Calls to read at once from which on whole pages of the list are cheaper than single calls.
@@ -55,10 +56,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut report = PollReport::default();
         let account = &self.accounts[name];
         let Some(lease) = self.held_lease(account) else { return Ok(report) };
+        // Before the rows: what is recorded and let go in between is still `dialing` in rows that were read earlier.
+        let in_flight = self.in_flight().clone();
         let open = self.store.open_attempts(name).await?;
         report.open = open.len();
         let now = self.clock.now();
-        self.rescue(name, &lease, &open, now, &mut report).await?;
+        self.rescue(name, &lease, &in_flight, &open, now, &mut report).await?;
         self.pass_deadlines(name, &open, now, &mut report).await?;
         self.read_calls(name, &open, now, &mut report).await?;
         self.search_doubts(name, &open, now, &mut report).await?;
@@ -71,6 +74,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         &self,
         name: &AccountName,
         lease: &HeldLease,
+        in_flight: &BTreeSet<AttemptId>,
         open: &[OpenAttempt],
         now: Timestamp,
         report: &mut PollReport,
@@ -80,8 +84,14 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         // A batch may be committed and not yet permitted: its permits are void by then.
         let patience = self.clock.real_to_civil(PERMIT_VALID * 3);
         let mut changes = Vec::new();
-        let mut ended = Vec::new();
         for attempt in open.iter().filter(|attempt| attempt.state == OpenState::Dialing) {
+            #[cfg(test)]
+            if attempt.owner != lease.lease.owner && super::mutation::Mutation::RescueRequeues.is_made() {
+                let campaign = self.campaign_name(attempt.attempt_id.key().campaign_id);
+                let again = Ending::NotPlaced { retry_at: now };
+                self.finish(name, &[Ended::of_open(attempt, campaign, again, now, String::new())]).await?;
+                continue;
+            }
             if attempt.owner != lease.lease.owner {
                 changes.push(OpenChange {
                     reason: Some("the process that dialed it is gone".to_owned()),
@@ -90,10 +100,6 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     poll_at: Some(now),
                     ..OpenChange::to(attempt, OpenState::InDoubt)
                 });
-            } else if attempt.intent_at + patience < now && !self.in_flight().contains(&attempt.attempt_id) {
-                let reason = "it was never permitted to leave".to_owned();
-                let campaign = self.campaign_name(attempt.attempt_id.key().campaign_id);
-                ended.push(Ended::of_open(attempt, campaign, Ending::NotPlaced { retry_at: now }, now, reason));
             }
         }
         if !changes.is_empty() {
@@ -101,8 +107,41 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             report.moved += moved.len();
             warn!(provider.account = %name, "{} attempts of a lost process are in doubt", moved.len());
         }
-        report.ended += self.finish(name, &ended).await?;
+        let unpermitted = open.iter().filter(|attempt| attempt.intent_at + patience < now);
+        report.ended += self.end_unpermitted(name, unpermitted, in_flight, now).await?;
         Ok(())
+    }
+
+    /// Ends our own intents that were made durable and never permitted. `in_flight` was taken before the rows were read.
+    async fn end_unpermitted(
+        &self,
+        name: &AccountName,
+        open: impl Iterator<Item = &OpenAttempt>,
+        in_flight: &BTreeSet<AttemptId>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        let ours = |attempt: &&OpenAttempt| {
+            attempt.state == OpenState::Dialing
+                && attempt.owner == self.settings.owner
+                && !in_flight.contains(&attempt.attempt_id)
+        };
+        let ended: Vec<Ended> = open
+            .filter(ours)
+            .map(|attempt| {
+                let reason = "it was never permitted to leave".to_owned();
+                let campaign = self.campaign_name(attempt.attempt_id.key().campaign_id);
+                Ended::of_open(attempt, campaign, Ending::NotPlaced { retry_at: now }, now, reason)
+            })
+            .collect();
+        self.finish(name, &ended).await
+    }
+
+    /// Ends what a commit of unknown fate left behind. For the end of a drain, when nothing can be permitted any more:
+    /// the next process could only take it for a call in doubt.
+    pub(super) async fn end_all_unpermitted(&self, name: &AccountName) -> Result<usize, StoreError> {
+        let in_flight = self.in_flight().clone();
+        let open = self.store.open_attempts(name).await?;
+        self.end_unpermitted(name, open.iter(), &in_flight, self.clock.now()).await
     }
 
     /// What has occupied a line for as long as a call can last is held: only evidence or a person can settle it.
@@ -190,7 +229,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     }
                 },
                 None => match self.search(account, attempt, now, report).await {
-                    Ok(bodies) => found.extend(bodies.into_iter().map(|body| (attempt.attempt_id, body))),
+                    // The number's other calls are other attempts', and told already.
+                    Ok(bodies) => found.extend(self.whose(name, &[attempt], bodies).await?),
                     Err(error) => {
                         self.note_read_error(name, &error).await;
                         break;
@@ -339,7 +379,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     break;
                 }
             };
-            let mine = self.whose_search(name, attempt, &found).await?;
+            let mine: Vec<Bytes> =
+                self.whose(name, &[attempt], found.clone()).await?.into_iter().map(|(_, body)| body).collect();
             if !mine.is_empty() {
                 info!(attempt.id = %attempt.attempt_id, "Attempt {} was placed: the provider lists its call", attempt.attempt_id);
                 let events: Vec<_> = mine
@@ -352,7 +393,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 self.store.change_open(&[again]).await?;
                 continue;
             }
-            self.note_absence(name, attempt, lag, now, report).await?;
+            if self.may_be_shown(name, attempt, &found).await? {
+                self.note_ambiguity(attempt, now, report).await?;
+            } else {
+                self.note_absence(name, attempt, lag, now, report).await?;
+            }
         }
         Ok(())
     }
@@ -366,6 +411,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
         let absence_from = attempt.absence_from.unwrap_or(attempt.deadline_at);
+        #[cfg(test)]
+        let (absence_from, lag) = match super::mutation::Mutation::AbsenceWithoutLag.is_made() {
+            true => (Timestamp::MIN, lag.map(|_| SignedDuration::ZERO)),
+            false => (absence_from, lag),
+        };
         let again = |at: Timestamp| OpenChange { poll_at: Some(at), ..OpenChange::note(attempt) };
         let (Some(lag), false) = (lag, attempt.accepted) else {
             // Absence proves nothing here; only positive evidence helps.
@@ -406,7 +456,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         for page in 1..=PAGES_MAX {
             report.reads += 1;
             let since = attempt.intent_at - SEARCH_MARGIN;
-            let query = CallQuery { phone: Some(attempt.phone.clone()), since, until: now, page };
+            let query = CallQuery { phone: Some(attempt.phone), since, until: now, page };
             let calls = account.provider.list_calls(&query).await?;
             bodies.extend(calls.calls);
             if !calls.more {
@@ -416,14 +466,50 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         Err(ReadError::Unavailable { reason: format!("more than {PAGES_MAX} pages of calls to one number") })
     }
 
-    async fn whose_search(
+    /// Whether a complete search may have shown the attempt's call without anyone being able to tell: a call to the number
+    /// that is nobody's and not certainly older, or one that cannot be read. Then nothing is absent.
+    async fn may_be_shown(
         &self,
         name: &AccountName,
         attempt: &OpenAttempt,
         bodies: &[Bytes],
-    ) -> Result<Vec<Bytes>, StoreError> {
-        let mine = self.whose(name, &[attempt], bodies.to_vec()).await?;
-        Ok(mine.into_iter().map(|(_, body)| body).collect())
+    ) -> Result<bool, StoreError> {
+        let provider = &self.accounts[name].provider;
+        let mut reports = Vec::new();
+        for body in bodies {
+            match provider.decode(Source::Call, body) {
+                Ok(report) => reports.push(report),
+                Err(_) => return Ok(true),
+            }
+        }
+        if reports.is_empty() {
+            return Ok(false);
+        }
+        let keys: Vec<_> = reports.iter().map(|report| self.key_of(report)).collect();
+        let matches = self.store.find_attempts(name, &keys).await?;
+        Ok(reports.iter().zip(&matches).any(|(report, found)| {
+            found.bound.is_none() && report.token.is_none() && is_newer_call(attempt, report) != Some(false)
+        }))
+    }
+
+    /// Waits for evidence that tells more, at most until the deadline: then it is held.
+    async fn note_ambiguity(
+        &self,
+        attempt: &OpenAttempt,
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<(), StoreError> {
+        let reason = "the provider lists a call to the number that may be this one".to_owned();
+        let to = if attempt.deadline_at <= now { OpenState::Held } else { OpenState::InDoubt };
+        let again = if to == OpenState::Held { HELD_AGAIN } else { READ_AGAIN.0 };
+        let change = OpenChange { reason: Some(reason), poll_at: Some(now + again), ..OpenChange::to(attempt, to) };
+        let moved = self.store.change_open(&[change]).await?;
+        if to == OpenState::Held {
+            report.moved += moved.len();
+            let id = attempt.attempt_id;
+            warn!(attempt.id = %id, "Attempt {id} is held: the provider lists a call that may be its own");
+        }
+        Ok(())
     }
 
     pub(super) async fn note_read_error(&self, name: &AccountName, error: &ReadError) {
@@ -431,7 +517,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let now = self.clock.now();
         match error {
             ReadError::RateLimited { retry_after } => {
-                let wait = self.clock.real_to_civil(retry_after.unwrap_or(std::time::Duration::from_secs(10)));
+                let wait = rate_limited_wait(*retry_after);
                 account.hold_until(now + wait, "the provider wants fewer requests");
             }
             ReadError::AccountStopped(standing) => self.stop_account(name, standing, now).await,

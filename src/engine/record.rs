@@ -79,9 +79,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     self.clock.sleep(RETRY_WAIT).await;
                 }
                 StoreError::Inconsistent { .. } | StoreError::Refused(_) => {
-                    // Their rows stay `dialing` and go in doubt: nothing is rung again, and the evidence settles them.
+                    // Their rows stay `dialing` and count as in flight, so that nobody takes them for never sent; the next
+                    // process finds them in doubt, and the evidence settles them.
                     error!(provider.account = %name, error = %Chain(&problem), "Replies of account {name} could not be written");
-                    break;
+                    return;
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::domain::id::AccountName;
+use crate::domain::id::{AccountName, ProviderCallId};
 use crate::port::clock::Clock;
 use crate::port::provider::{AccountStanding, CallQuery, Provider};
 use crate::port::store::{Store, StoreError};
@@ -45,6 +45,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     .filter_map(|body| account.provider.decode(crate::domain::report::Source::Call, body).ok());
                 for call_id in reports.filter_map(|report| report.call_id) {
                     account.saw_call(&call_id);
+                }
+                if page.calls.is_empty() && !page.more {
+                    // None was ever made, so whatever number the first one gets is newer.
+                    account.saw_call(&ProviderCallId::new("0"));
                 }
             }
         }

@@ -154,7 +154,7 @@ impl View {
     pub fn window(&self, campaign_id: CampaignId, group: CallingGroupId, now: Timestamp) -> Option<WindowFacts> {
         Some(match self.calendar(campaign_id, group)?.as_ref() {
             Ok(calendar) => WindowFacts::Judged(calendar.judge(now)),
-            Err(blocked) => WindowFacts::Blocked(blocked.clone()),
+            Err(blocked) => WindowFacts::Blocked(*blocked),
         })
     }
 
@@ -223,7 +223,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             if known.is_none_or(|known| known.version != campaign.version) {
                 match &campaign.invalid {
                     Some(problem) => {
-                        warn!(campaign.id = %id, campaign.version = campaign.version, "Campaign {name} is not dialed: its definition is invalid: {problem}");
+                        warn!(
+                            campaign.id = %id, campaign.version = campaign.version,
+                            "Campaign {name} is not dialed: its definition is invalid: {problem}"
+                        );
                     }
                     None => {
                         info!(campaign.id = %id, campaign.version = campaign.version, "Campaign {name} is {}", campaign.state)

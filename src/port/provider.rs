@@ -71,7 +71,7 @@ pub enum NotPlaced {
     },
     /// Too many requests; the account waits.
     RateLimited {
-        /// How long the provider wants us to wait, real time.
+        /// How long the provider wants us to wait, in its own time: civil, as the rates it is about.
         retry_after: Option<Duration>,
     },
     /// The provider refuses this number: the lead's own reason.
@@ -165,7 +165,7 @@ pub enum ReadError {
     /// Too many requests.
     #[error("the provider wants fewer requests")]
     RateLimited {
-        /// How long it wants us to wait, real time.
+        /// How long it wants us to wait, in its own time: civil, as the rates it is about.
         retry_after: Option<Duration>,
     },
     /// The account cannot be used.

@@ -346,6 +346,10 @@ fn transcript_text(lines: &[(&str, &str)]) -> String {
 
 fn transcript_array(call: &CallRecord, lines: &[(&str, &str)]) -> Value {
     let start = call.answered_at.unwrap_or(call.accepted_at).as_millisecond() as f64 / 1e3;
-    let entry = |(number, (sender, text)): (usize, &(&str, &str))| json!({"text": text, "type": "transcript", "sender": sender, "timestamp": start + number as f64});
-    lines.iter().enumerate().map(entry).collect()
+    let mut entries = Vec::with_capacity(lines.len());
+    for (number, (sender, text)) in lines.iter().enumerate() {
+        let at = start + number as f64;
+        entries.push(json!({ "text": text, "type": "transcript", "sender": sender, "timestamp": at }));
+    }
+    Value::Array(entries)
 }

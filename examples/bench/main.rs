@@ -1,0 +1,72 @@
+//! The benchmark: how fast the whole daemon is, how fast its statements are alone, how late a call leaves.
+//!
+//! `bench lifecycle`, `bench sql`, `bench lateness`, or `bench all`. Everything runs on this machine: a private Postgres
+//! server with every promise of durability, the provider simulator, and the daemon, each a process of its own. What the
+//! figures mean is written in `docs/benchmark.md`.
+
+mod lateness;
+mod lifecycle;
+mod sql;
+mod usage;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set for child processes that are `outdial` itself: one program then holds everything a run needs.
+const AS_OUTDIAL: &str = "OUTDIAL_BENCH_AS_OUTDIAL";
+
+#[derive(Debug, Parser)]
+#[command(name = "bench", about = "Measures the daemon on this machine")]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Whole call lifecycles a second, limits out of the way.
+    Lifecycle(lifecycle::Options),
+    /// The statements of a lifecycle, driven by pgbench.
+    Sql(sql::Options),
+    /// How long after they are due calls leave, with free capacity.
+    Lateness(lateness::Options),
+    /// All of them, with the ratio of the first two.
+    All,
+}
+
+fn main() -> ExitCode {
+    if std::env::var_os(AS_OUTDIAL).is_some() {
+        return outdial::cli::main();
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("bench: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(Arguments::parse().what)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(what: What) -> anyhow::Result<()> {
+    println!("{}", usage::machine());
+    match what {
+        What::Lifecycle(options) => lifecycle::run(&options).await.map(drop),
+        What::Sql(options) => sql::run(&options).await.map(drop),
+        What::Lateness(options) => lateness::run(&options).await,
+        What::All => {
+            let whole = lifecycle::run(&lifecycle::Options::default()).await?;
+            let statements = sql::run(&sql::Options::default()).await?;
+            println!("the daemon reaches {:.0} % of its statements alone", 100.0 * whole / statements);
+            lateness::run(&lateness::Options::default()).await
+        }
+    }
+}

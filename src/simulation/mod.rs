@@ -1,0 +1,109 @@
+//! The real engine in an imagined world: virtual time, a database in memory, telephones that misbehave, people who change
+//! their minds, and a daemon that dies between any two steps.
+//!
+//! One seed is one run, the same on every machine. After each step the promises are checked from outside. A failure
+//! prints its seed and the last lines of its trace: `OUTDIAL_SIM_SEED=7` replays that seed alone, with every line;
+//! `OUTDIAL_SIM_SEEDS=5000` plays more of them.
+
+mod clock;
+mod judge;
+mod people;
+mod run;
+mod scenario;
+mod telephone;
+mod timeline;
+mod trace;
+mod world;
+
+use crate::engine::mutation::Mutation;
+
+use run::{Report, play};
+use world::Stats;
+
+/// Seeds in an ordinary test run.
+const SEEDS: u64 = 1_000;
+/// Parts that run side by side.
+const PARTS: u64 = 4;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("the variable holds a number"))
+}
+
+/// Plays one part of the seeds; shows the first that breaks a promise, and names the others.
+fn play_part(part: u64) {
+    if let Some(seed) = number("OUTDIAL_SIM_SEED") {
+        if seed % PARTS == part {
+            let report = play(seed, true);
+            println!("{}", report.trace);
+            assert!(report.violations.is_empty(), "seed {seed} breaks promises: {:#?}", report.violations);
+        }
+        return;
+    }
+    let mut sum = Stats::default();
+    let mut broken: Vec<(u64, Report)> = Vec::new();
+    let seeds = number("OUTDIAL_SIM_SEEDS").unwrap_or(SEEDS);
+    let began = std::time::Instant::now();
+    for seed in (part..seeds).step_by(PARTS as usize) {
+        let report = play(seed, false);
+        sum += report.stats;
+        if !report.violations.is_empty() {
+            broken.push((seed, report));
+        }
+    }
+    println!("{:?}: {sum:?}", began.elapsed());
+    if let Some((seed, report)) = broken.first() {
+        let others: Vec<_> = broken.iter().map(|(seed, report)| format!("{seed}: {}", report.violations[0])).collect();
+        panic!(
+            "seed {seed} breaks promises: {:#?}\n{}replay it with OUTDIAL_SIM_SEED={seed}; {} seeds fail:\n{}",
+            report.violations,
+            report.trace,
+            broken.len(),
+            others.join("\n"),
+        );
+    }
+    assert!(
+        seeds < 100 || (sum.calls > 1000 && sum.kills > 100 && sum.unknown > 100),
+        "the runs are too tame: {sum:?}"
+    );
+}
+
+#[test]
+fn promises_hold_in_the_first_part() {
+    play_part(0);
+}
+
+#[test]
+fn promises_hold_in_the_second_part() {
+    play_part(1);
+}
+
+#[test]
+fn promises_hold_in_the_third_part() {
+    play_part(2);
+}
+
+#[test]
+fn promises_hold_in_the_fourth_part() {
+    play_part(3);
+}
+
+#[test]
+fn one_seed_has_one_trace() {
+    for seed in [3, 42, 1234] {
+        let (first, second) = (play(seed, true), play(seed, true));
+        assert_eq!(first.trace, second.trace, "seed {seed}");
+    }
+}
+
+/// A simulation that finds nothing proves nothing: each mistake has to be found within so many seeds.
+#[test]
+fn mistakes_are_found() {
+    const SEEDS: u64 = 200;
+    for mutation in Mutation::ALL {
+        let found = mutation.make(|| {
+            (0..SEEDS).map(|seed| (seed, play(seed, false))).find(|(_, report)| !report.violations.is_empty())
+        });
+        let (seed, report) = found.unwrap_or_else(|| panic!("{mutation:?} is not found in {SEEDS} seeds"));
+        println!("{mutation:?} is found by seed {seed}: {}", report.violations[0]);
+    }
+}

@@ -1,0 +1,400 @@
+//! What is there besides the daemon: the database, the telephone network, people, and whoever pulls the plug.
+//!
+//! The world outlives each boot. Every call of the store or the provider is a step; before and after its effect the world
+//! looks at the invariants, injects a fault or kills the daemon. After that nothing has an effect any more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::Notify;
+use tracing::Level;
+
+use crate::adapter::memory::{Fault, MemoryStore, Point};
+use crate::domain::campaign::CampaignState;
+use crate::domain::id::{CampaignId, Installation, LeadId, LeadListId};
+use crate::domain::phone::PhoneNumber;
+use crate::port::clock::Clock;
+
+use super::clock::SimClock;
+use super::scenario::{CampaignPlan, LeadPlan, Scenario};
+use super::telephone::{Call, Sent};
+use super::timeline::Timeline;
+use super::trace::{LogEvents, Trace};
+
+/// Whether a number is suppressed over time, and until when if that is known.
+type SuppressedUntil = Timeline<Option<Option<Timestamp>>>;
+
+/// The longest time, real, between a person's change and the last call that may leave in spite of it.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+/// How long a lead's new phone or zone may take to reach the rows it is dialed from, real.
+pub(super) const LEAD_GRACE: Duration = Duration::from_secs(10);
+/// Writes between two looks at every invariant of the tables.
+const CHECK_EVERY: u64 = 20;
+
+/// The world of one run. Shared by the provider, the store's hook and the loop that runs the daemon.
+pub(super) struct World {
+    pub clock: SimClock,
+    /// The database without its network.
+    pub store: MemoryStore,
+    pub scenario: Scenario,
+    pub logs: LogEvents,
+    pub killed: Notify,
+    state: Mutex<State>,
+}
+
+/// What changes.
+pub(super) struct State {
+    pub dice: ChaCha8Rng,
+    pub trace: Trace,
+    pub violations: Vec<String>,
+    /// Whether a daemon runs.
+    pub up: bool,
+    /// Whether the daemon has been killed and only its runtime is left to be dropped.
+    pub dead: bool,
+    /// Whether faults, crashes and people have ended.
+    pub calm: bool,
+    /// The busy step at which the daemon dies.
+    pub kill_at: Option<u64>,
+    /// Steps that wrote something or asked the provider.
+    pub busy_steps: u64,
+    /// When the last of them was.
+    pub busy_at: Duration,
+    pub happenings: BTreeMap<(Timestamp, u64), Happening>,
+    happening_no: u64,
+    pub calls: Vec<Call>,
+    pub sent: Vec<Sent>,
+    pub accounts: Vec<AccountLife>,
+    pub campaigns: BTreeMap<CampaignId, CampaignLife>,
+    pub lists: Vec<LeadListId>,
+    pub leads: BTreeMap<LeadId, LeadLife>,
+    pub stops: Timeline<BTreeSet<Option<usize>>>,
+    pub suppressed: BTreeMap<(PhoneNumber, Option<CampaignId>), SuppressedUntil>,
+    pub stats: Stats,
+}
+
+/// Something that will happen outside the daemon.
+#[derive(Clone, Debug)]
+pub(super) enum Happening {
+    /// A call begins.
+    CallMade { call: usize },
+    /// A webhook reaches the receiver.
+    Webhook { call: usize, over: bool, tries: u32 },
+    /// Somebody does something.
+    Person,
+    /// Everybody goes home.
+    Calm,
+}
+
+/// An account as its provider has it.
+#[derive(Default)]
+pub(super) struct AccountLife {
+    pub call_no: u64,
+    /// Places no calls until then.
+    pub broken_until: Option<Timestamp>,
+    /// No assistant is active until then.
+    pub idle_until: Option<Timestamp>,
+}
+
+pub(super) struct CampaignLife {
+    pub plan: Timeline<CampaignPlan>,
+    pub state: Timeline<CampaignState>,
+}
+
+pub(super) struct LeadLife {
+    pub list: usize,
+    pub phone: Timeline<String>,
+    pub zone: Timeline<Option<&'static str>>,
+    pub exists: Timeline<bool>,
+    pub not_before: Timeline<Option<Timestamp>>,
+}
+
+/// How much of what a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stats {
+    pub steps: u64,
+    pub kills: u32,
+    pub drains: u32,
+    pub sent: u64,
+    pub calls: u64,
+    pub unknown: u64,
+    pub store_faults: u64,
+    pub unfinished: u32,
+}
+
+impl std::ops::AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.steps += other.steps;
+        self.kills += other.kills;
+        self.drains += other.drains;
+        self.sent += other.sent;
+        self.calls += other.calls;
+        self.unknown += other.unknown;
+        self.store_faults += other.store_faults;
+        self.unfinished += other.unfinished;
+    }
+}
+
+impl World {
+    /// The world of a seed, with its campaigns and leads in the database.
+    pub fn new(seed: u64, keep_trace: bool) -> Arc<Self> {
+        let scenario = Scenario::of_seed(seed);
+        let clock = SimClock::new(scenario.origin, scenario.factor);
+        let database_clock = clock.clone();
+        let store = MemoryStore::new(Installation::new(seed as u32), Arc::new(move || database_clock.elapsed()));
+        let origin = scenario.origin;
+        let mut state = State {
+            dice: ChaCha8Rng::seed_from_u64(seed),
+            trace: Trace::new(keep_trace),
+            violations: Vec::new(),
+            up: false,
+            dead: false,
+            calm: false,
+            kill_at: None,
+            busy_steps: 0,
+            busy_at: Duration::ZERO,
+            happenings: BTreeMap::new(),
+            happening_no: 0,
+            calls: Vec::new(),
+            sent: Vec::new(),
+            accounts: scenario
+                .accounts
+                .iter()
+                .map(|_| AccountLife { call_no: 1000, ..AccountLife::default() })
+                .collect(),
+            campaigns: BTreeMap::new(),
+            lists: Vec::new(),
+            leads: BTreeMap::new(),
+            stops: Timeline::new(origin, BTreeSet::new()),
+            suppressed: BTreeMap::new(),
+            stats: Stats::default(),
+        };
+        for name in &scenario.lists {
+            state.lists.push(store.insert_list(name));
+        }
+        for plan in &scenario.campaigns {
+            let definition = plan.definition(&scenario.accounts, &scenario.lists, scenario.factor);
+            let id = store.insert_campaign(&plan.name, CampaignState::Active, definition);
+            let life = CampaignLife {
+                plan: Timeline::new(origin, plan.clone()),
+                state: Timeline::new(origin, CampaignState::Active),
+            };
+            state.campaigns.insert(id, life);
+        }
+        for plan in &scenario.leads {
+            state.insert_lead(&store, plan, origin, origin);
+        }
+        let calm_at = origin + clock.real_to_civil(scenario.chaos_for);
+        state.will_happen(calm_at, Happening::Calm);
+        if scenario.faults.user > 0.0 {
+            state.will_happen(origin + clock.real_to_civil(Duration::from_millis(1500)), Happening::Person);
+        }
+        Arc::new(Self {
+            clock,
+            store,
+            scenario,
+            logs: LogEvents::default(),
+            killed: Notify::new(),
+            state: Mutex::new(state),
+        })
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// A civil span of so many units.
+    pub fn units(&self, count: f64) -> SignedDuration {
+        SignedDuration::from_secs_f64(count * f64::from(self.scenario.factor))
+    }
+
+    /// Writes a line of the trace.
+    pub fn note(&self, state: &mut State, text: &str) {
+        state.trace.line(self.clock.elapsed(), text);
+    }
+
+    /// Something is wrong.
+    pub fn violation(&self, state: &mut State, text: String) {
+        self.note(state, &format!("VIOLATION {text}"));
+        state.violations.push(text);
+    }
+
+    /// The store's hook: one side of one statement.
+    pub fn store_step(&self, method: &'static str, point: Point) -> Fault {
+        let mut state = self.state();
+        if state.dead {
+            return Fault::Unavailable;
+        }
+        let elapsed = self.clock.elapsed();
+        state.stats.steps += 1;
+        state.trace.quiet(elapsed, method);
+        let rate = if state.calm { 0.0 } else { self.scenario.faults.store };
+        let fault = match rate > 0.0 && state.dice.random_bool(rate) {
+            false => Fault::None,
+            true if state.dice.random_bool(0.5) => Fault::CommitUnknown,
+            true => Fault::Unavailable,
+        };
+        if busy(method) {
+            state.busy_steps += 1;
+            // A held attempt is looked for again and again, and so is whoever waits for its person.
+            if !matches!(method, "defer" | "change_open" | "find_attempts") {
+                state.busy_at = elapsed;
+            }
+            state.trace.line(elapsed, &format!("{method} {point:?}"));
+            self.follow(&mut state, method, point);
+            if state.busy_steps.is_multiple_of(CHECK_EVERY) {
+                self.check_tables(&mut state);
+            }
+        }
+        if fault != Fault::None {
+            state.stats.store_faults += 1;
+            state.trace.line(elapsed, &format!("{method} {point:?}: {fault:?}"));
+        }
+        self.read_logs(&mut state);
+        if self.is_due_to_die(&mut state) {
+            return Fault::Unavailable;
+        }
+        fault
+    }
+
+    /// One side of a request to the provider. A dead daemon never comes back from here.
+    pub async fn provider_step(&self, what: &str) {
+        let dead = {
+            let mut state = self.state();
+            if !state.dead {
+                state.stats.steps += 1;
+                state.busy_steps += 1;
+                self.note(&mut state, what);
+                self.read_logs(&mut state);
+                self.is_due_to_die(&mut state);
+            }
+            state.dead
+        };
+        if dead {
+            std::future::pending::<()>().await;
+        }
+        tokio::task::yield_now().await;
+    }
+
+    fn is_due_to_die(&self, state: &mut State) -> bool {
+        if state.kill_at.is_some_and(|at| state.busy_steps >= at) {
+            state.kill_at = None;
+            self.kill(state);
+        }
+        state.dead
+    }
+
+    /// Kills the daemon: no step of its has an effect from here on.
+    pub fn kill(&self, state: &mut State) {
+        self.note(state, "killed");
+        state.dead = true;
+        state.stats.kills += 1;
+        self.killed.notify_one();
+    }
+
+    /// What the daemon itself changed that later calls are judged by.
+    fn follow(&self, state: &mut State, method: &'static str, point: Point) {
+        if point == Point::Before {
+            return;
+        }
+        let now = self.clock.now();
+        match method {
+            "advance_campaign" => self.store.inspect(|tables| {
+                for (id, life) in &mut state.campaigns {
+                    let present = tables.campaign[id].state;
+                    if *life.state.last() != present {
+                        life.state.set(now, present);
+                    }
+                }
+            }),
+            "settle" | "apply_late" => self.store.inspect(|tables| {
+                for (key, entry) in &tables.suppression {
+                    let lasting = Some(entry.expires_at);
+                    let known = state.suppressed.entry(*key).or_insert_with(|| Timeline::new(now, lasting));
+                    if *known.last() != lasting {
+                        known.set(now, lasting);
+                    }
+                }
+            }),
+            _ => {}
+        }
+    }
+
+    /// Every invariant of the tables.
+    pub fn check_tables(&self, state: &mut State) {
+        for broken in self.store.check_invariants() {
+            self.violation(state, broken);
+        }
+    }
+
+    /// What the daemon logged since the last look.
+    pub fn read_logs(&self, state: &mut State) {
+        for (level, text) in self.logs.take() {
+            if state.leads.values().any(|lead| text.contains(lead.phone.last().as_str()) && lead.phone.last().len() > 6)
+            {
+                self.violation(state, format!("a phone number reached the log: {text}"));
+            }
+            self.note(state, &format!("{level} {text}"));
+            if level == Level::ERROR {
+                state.violations.push(format!("logged: {text}"));
+            }
+        }
+    }
+}
+
+impl State {
+    pub fn will_happen(&mut self, at: Timestamp, what: Happening) {
+        // Whole milliseconds: no clock of the run has to wait for a fraction it cannot show.
+        let at = Timestamp::from_millisecond(at.as_millisecond() + 1).expect("runs are short");
+        self.happening_no += 1;
+        self.happenings.insert((at, self.happening_no), what);
+    }
+
+    pub fn insert_lead(&mut self, store: &MemoryStore, plan: &LeadPlan, origin: Timestamp, now: Timestamp) {
+        let at = |seconds: Option<i64>| seconds.map(|seconds| origin + SignedDuration::from_secs(seconds));
+        let lead = crate::adapter::memory::NewLead {
+            phone: plan.phone.clone(),
+            time_zone: plan.zone.map(str::to_owned),
+            priority: Some(plan.priority),
+            not_before: at(plan.not_before),
+            not_after: at(plan.not_after),
+            ..Default::default()
+        };
+        let id = store.insert_lead(self.lists[plan.list], lead);
+        let life = LeadLife {
+            list: plan.list,
+            phone: Timeline::new(now, plan.phone.clone()),
+            zone: Timeline::new(now, plan.zone),
+            exists: Timeline::new(now, true),
+            not_before: Timeline::new(now, at(plan.not_before)),
+        };
+        self.leads.insert(id, life);
+    }
+}
+
+/// Steps that are worth a line and a crash.
+fn busy(method: &str) -> bool {
+    matches!(
+        method,
+        "begin_dials"
+            | "confirm"
+            | "record_replies"
+            | "change_open"
+            | "settle"
+            | "defer"
+            | "dispose"
+            | "append_inbox"
+            | "find_attempts"
+            | "bind_calls"
+            | "mark_inbox"
+            | "apply_late"
+            | "apply_enrolment"
+            | "dispose_all_due"
+            | "advance_campaign"
+            | "save_account_state"
+            | "release_leases"
+    )
+}

@@ -1,0 +1,73 @@
+//! A database of a test's own, gone when the test ends.
+
+use std::fmt::Debug;
+
+use reqwest::Url;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use uuid::Uuid;
+
+/// An empty database on the server of `DATABASE_URL`.
+pub struct TestDatabase {
+    /// Its URL, as a configuration file names it.
+    pub url: String,
+    /// Connections of the test's own.
+    pub pool: PgPool,
+    name: String,
+    server: String,
+}
+
+impl TestDatabase {
+    pub async fn create() -> Self {
+        let server = std::env::var("DATABASE_URL").expect("DATABASE_URL names a server on which databases may be made");
+        let name = format!("od_proc_{}", Uuid::new_v4().simple());
+        let mut admin = PgConnection::connect(&server).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut admin).await.unwrap();
+        admin.close().await.unwrap();
+        let mut url = Url::parse(&server).unwrap();
+        url.set_path(&name);
+        let pool = PgPoolOptions::new().max_connections(4).connect(url.as_str()).await.unwrap();
+        Self { url: url.to_string(), pool, name, server }
+    }
+
+    /// Applies the migrations, so that a test can set the stage before a daemon runs.
+    pub async fn migrate(&self) {
+        outdial::adapter::postgres::connect::migrate(&self.pool).await.unwrap();
+    }
+
+    /// Runs one statement, as a user at a prompt would.
+    pub async fn execute(&self, sql: &str) {
+        execute(&self.pool, sql).await;
+    }
+
+    /// Reads one value.
+    pub async fn value<T>(&self, sql: &str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin + Debug,
+    {
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+pub async fn execute(pool: &PgPool, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        // A thread of its own: this may run inside a runtime, which must not be blocked on itself.
+        let gone = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut admin = PgConnection::connect(&server).await?;
+                let sql = format!("drop database if exists {name} with (force)");
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await?;
+                admin.close().await
+            })
+        });
+        if let Err(problem) = gone.join().expect("dropping a database does not panic") {
+            eprintln!("the test's database is left behind: {problem}");
+        }
+    }
+}

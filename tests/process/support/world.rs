@@ -1,0 +1,211 @@
+//! The stage of a test: a database, a simulated provider, a configuration, and a daemon that comes and goes.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use outdial::adapter::clock::ScaledClock;
+use outdial::adapter::postgres::clock;
+use outdial::adapter::simulator::{Shape, Simulator, SimulatorHandle, SimulatorOptions};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::daemon::{Daemon, Log};
+use super::database::TestDatabase;
+
+/// The only account of a test.
+pub const ACCOUNT: &str = "main";
+/// The secret part of its webhook address.
+pub const WEBHOOK_TOKEN: &str = "a-token-for-these-tests";
+
+/// What differs from test to test.
+pub struct Stage {
+    /// Where civil time begins.
+    pub civil_origin: &'static str,
+    /// How many civil seconds pass in a real one.
+    pub factor: u32,
+    /// The provider; its clock is set here.
+    pub simulator: SimulatorOptions,
+    /// Keys of the account besides the obvious ones.
+    pub account: Value,
+    /// The section `person`.
+    pub person: Value,
+    /// The section `daemon`.
+    pub daemon: Value,
+}
+
+/// A stage that is set.
+pub struct World {
+    // Dropped first: a daemon whose database goes away writes a log that hides what went wrong.
+    daemon: Option<Daemon>,
+    pub database: TestDatabase,
+    pub simulator: SimulatorHandle,
+    pub clock: ScaledClock,
+    pub config: Value,
+    folder: TempDir,
+    logs: Vec<Log>,
+}
+
+/// One lead as a user's own SQL inserts it.
+#[derive(Clone, Debug, Default)]
+pub struct Lead {
+    pub phone: String,
+    pub time_zone: Option<&'static str>,
+    pub priority: i16,
+}
+
+impl World {
+    /// A migrated database, a running provider, no daemon yet.
+    pub async fn set(stage: Stage) -> Self {
+        let database = TestDatabase::create().await;
+        database.migrate().await;
+        let civil_origin: Timestamp = stage.civil_origin.parse().unwrap();
+        let fresh = ScaledClock::starting_at(civil_origin, stage.factor).unwrap();
+        // As a daemon's first start does it; the daemons of this test then find it.
+        let clock = clock::keep(&database.pool, &fresh).await.unwrap();
+        let provider = match stage.simulator.shape {
+            Shape::Famulor => "famulor",
+            Shape::WhiteLabel => "autocalls",
+        };
+        let simulator = Simulator::start(SimulatorOptions { clock, ..stage.simulator }).await.unwrap();
+        let mut account = json!({
+            "provider": provider, "base_url": simulator.base_url, "api_key": "simulated-key",
+            "webhook_token": WEBHOOK_TOKEN,
+        });
+        merge(&mut account, stage.account);
+        let config = json!({
+            "database": {"url": database.url, "connections": 6, "dial_connections": 3},
+            "accounts": {ACCOUNT: account},
+            "person": stage.person,
+            "http": {"listen": "127.0.0.1:0", "public_url": "http://127.0.0.1:9"},
+            "log": {"format": "json", "level": "info"},
+            "daemon": stage.daemon,
+            "clock": {"civil_origin": stage.civil_origin, "factor": stage.factor},
+        });
+        let folder = tempfile::tempdir().unwrap();
+        Self { database, simulator, clock, config, daemon: None, folder, logs: Vec::new() }
+    }
+
+    /// Starts the daemon, and tells the provider where it listens.
+    pub async fn start(&mut self) {
+        assert!(self.daemon.is_none(), "one daemon at a time");
+        let daemon = Daemon::start(&self.config_file(), &[]).await;
+        self.simulator.set_webhook_url(&format!("http://{}/webhook/{ACCOUNT}/{WEBHOOK_TOKEN}", daemon.address));
+        self.daemon = Some(daemon);
+    }
+
+    pub fn daemon(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().expect("the daemon runs")
+    }
+
+    /// Takes the daemon away, to end it in a way of the test's own.
+    pub fn take_daemon(&mut self) -> Daemon {
+        self.daemon.take().expect("the daemon runs")
+    }
+
+    /// SIGKILL.
+    pub async fn kill(&mut self) {
+        let log = self.take_daemon().kill().await;
+        self.logs.push(log);
+    }
+
+    /// SIGTERM; the daemon must drain and say that all is well.
+    pub async fn stop(&mut self) {
+        let (status, log) = self.take_daemon().stop(Duration::from_secs(30)).await;
+        assert!(status.success(), "{status}: {:#?}", log.messages("WARN"));
+        self.logs.push(log);
+    }
+
+    /// Lines by which a daemon asked for a person, and panics.
+    pub fn alarms(&self) -> Vec<String> {
+        let logs = self.logs.iter().chain(self.daemon.as_ref().map(Daemon::log));
+        let mut alarms = Vec::new();
+        for log in logs {
+            alarms.extend(log.messages("ERROR"));
+            alarms.extend(log.lines().into_iter().filter(|line| line.contains("panicked")));
+        }
+        alarms
+    }
+
+    /// Writes the configuration and says where.
+    pub fn config_file(&self) -> PathBuf {
+        let file = self.folder.path().join("outdial.yaml");
+        // JSON is YAML.
+        std::fs::write(&file, self.config.to_string()).unwrap();
+        file
+    }
+
+    /// Inserts leads into a list, which it makes if there is none.
+    pub async fn add_leads(&self, list: &str, leads: &[Lead]) {
+        let phones: Vec<&str> = leads.iter().map(|lead| lead.phone.as_str()).collect();
+        let zones: Vec<Option<&str>> = leads.iter().map(|lead| lead.time_zone).collect();
+        let priorities: Vec<i16> = leads.iter().map(|lead| lead.priority).collect();
+        sqlx::query(
+            "with list as (
+                insert into lead_list (name) values ($1) on conflict (name) do update set name = excluded.name
+                returning lead_list_id)
+             insert into lead (lead_list_id, phone, time_zone, priority)
+             select list.lead_list_id, l.phone, l.time_zone, l.priority
+             from list, unnest($2::text[], $3::text[], $4::smallint[]) as l (phone, time_zone, priority)",
+        )
+        .bind(list)
+        .bind(&phones)
+        .bind(&zones)
+        .bind(&priorities)
+        .execute(&self.database.pool)
+        .await
+        .unwrap();
+    }
+
+    pub async fn add_campaign(&self, name: &str, definition: &Value) {
+        sqlx::query("insert into campaign (name, definition) values ($1, $2)")
+            .bind(name)
+            .bind(definition)
+            .execute(&self.database.pool)
+            .await
+            .unwrap();
+    }
+
+    /// A real span in civil time.
+    pub fn civil(&self, real: Duration) -> SignedDuration {
+        self.clock.real_to_civil(real)
+    }
+
+    /// Stops what still runs; the database goes with the stage.
+    pub async fn strike(mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            daemon.kill().await;
+        }
+        self.simulator.shutdown().await;
+        self.database.pool.close().await;
+    }
+}
+
+/// Lays `over` on top of `base`, objects key by key.
+pub fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+/// Waits until `probe` answers, for at most `within`; looks often, and says what it waited for.
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    within: Duration,
+    mut probe: impl FnMut() -> F,
+) -> T {
+    let started = Instant::now();
+    loop {
+        match probe().await {
+            Ok(value) => return value,
+            Err(instead) => assert!(started.elapsed() < within, "{what}: not within {within:?}; {instead}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
