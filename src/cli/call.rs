@@ -39,7 +39,7 @@ const GATES_EVERY: u32 = 4;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Whom to call, with the country code.
-    #[arg(long, value_name = "PHONE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "PHONE")]
     to: String,
     /// The account that dials.
     #[arg(long, value_name = "ACCOUNT")]
@@ -238,11 +238,6 @@ fn back_in_line(row: &CallLogRow) -> bool {
 }
 
 fn ended(row: &CallLogRow) -> String {
-    let seconds = row.duration_seconds.map_or_else(String::new, |seconds| format!(" after {seconds} s"));
     let reason = row.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-    format!(
-        "The call ended{seconds}, {}{reason}\n`outdial calls show {}` shows all of it",
-        standing(row),
-        row.attempt_id
-    )
+    format!("The call ended: {}{reason}\n`outdial calls show {}` shows all of it", standing(row), row.attempt_id)
 }

@@ -14,11 +14,13 @@ use crate::domain::outcome::Outcome as CallOutcome;
 
 use super::desk::Desk;
 use super::names::{Since, since};
-use super::output::{Format, Listing, Phones, json as write_json, line, numbers, table, utc};
+use super::output::{Format, Listing, Phones, json as write_json, line, show as show_table, table, unbroken, utc};
 use super::{Failure, Outcome, names};
 
 /// Rows of an export that are read at once.
 const PAGE: u32 = 2_000;
+/// An instant to the minute, as far as it is written in a list.
+const MINUTE_CHARS: usize = "2026-03-01 09:00".len();
 /// How far back a list reaches when nothing is said.
 const LIST_SINCE: &str = "24h";
 
@@ -76,7 +78,7 @@ pub struct Filter {
     #[arg(long, value_name = "NAME")]
     campaign: Option<String>,
     /// To this number.
-    #[arg(long, value_name = "PHONE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "PHONE")]
     phone: Option<String>,
     /// Begun at or after this: how long ago (24h, 7d), a date or an instant. `list` looks back 24h unless told.
     #[arg(long, value_name = "WHEN", value_parser = since)]
@@ -142,20 +144,18 @@ async fn list(
             line(out, format_args!("No attempts{hint}"))?;
         }
         Format::Table => {
-            let mut table = table(&["begun (UTC)", "campaign", "phone", "no", "result", "seconds", "attempt"]);
-            numbers(&mut table, [3, 5]);
+            let mut table = table(&["begun (UTC)", "phone", "result", "campaign", "attempt"]);
+            unbroken(&mut table, [0, 1, 4]);
             for row in &rows {
                 table.add_row([
-                    utc(row.intent_at),
-                    row.campaign.clone().unwrap_or_default(),
+                    utc(row.intent_at).chars().take(MINUTE_CHARS).collect(),
                     phones.show(&row.phone),
-                    row.attempt_no.to_string(),
                     standing(row),
-                    row.duration_seconds.map_or_else(String::new, |seconds| seconds.to_string()),
+                    row.campaign.clone().unwrap_or_default(),
                     row.attempt_id.to_string(),
                 ]);
             }
-            line(out, table)?;
+            show_table(out, &table)?;
             if more {
                 line(out, format_args!("There are more; --limit {limit} was reached"))?;
             }
@@ -166,9 +166,10 @@ async fn list(
 
 /// How an attempt ended, or where it stands.
 pub(super) fn standing(row: &CallLogRow) -> String {
+    let seconds = row.duration_seconds.map_or_else(String::new, |seconds| format!(" {seconds} s"));
     match (row.outcome, row.open_state, row.goal_met) {
-        (Some(outcome), _, Some(true)) => format!("{outcome}, goal met"),
-        (Some(outcome), ..) => outcome.to_string(),
+        (Some(outcome), _, Some(true)) => format!("{outcome}{seconds}, goal met"),
+        (Some(outcome), ..) => format!("{outcome}{seconds}"),
         (None, Some(state), _) => state.as_str().replace('_', " "),
         (None, None, _) => "open".to_owned(),
     }
@@ -226,7 +227,7 @@ async fn show(id: Uuid, phones: Phones, format: Format, desk: &Desk, out: &mut d
         };
         table.add_row([name.replace('_', " "), text]);
     }
-    line(out, table)?;
+    show_table(out, &table)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,7 +16,9 @@ use crate::domain::campaign::{CampaignState, Definition};
 
 use super::call::TEST_CAMPAIGN;
 use super::desk::Desk;
-use super::output::{Format, Listing, count, counted, grouped, json as write_json, line, numbers, table, utc};
+use super::output::{
+    Format, Listing, count, counted, grouped, json as write_json, line, numbers, show as show_table, table, utc,
+};
 use super::{Failure, Outcome, names};
 
 /// Apply, look at and steer campaigns.
@@ -24,8 +26,9 @@ use super::{Failure, Outcome, names};
 pub enum CampaignCommand {
     /// Write campaigns from YAML files to the database.
     ///
-    /// May be repeated: what is the same stays as it is. A new campaign begins to dial at once, unless `--draft` is given; one that exists keeps its state, and its leads
-    /// follow the new definition at once. When anything is wrong with any file, nothing is written.
+    /// May be repeated: what is the same stays as it is. A new campaign begins to dial at once, unless `--draft` is given;
+    /// one that exists keeps its state, and its leads follow the new definition at once. When anything is wrong with any
+    /// file, nothing is written.
     Apply {
         /// Files; `-` is standard input.
         #[arg(required = true, value_name = "FILE")]
@@ -173,7 +176,7 @@ async fn list(format: Format, desk: &Desk, out: &mut dyn Write) -> Outcome {
         Format::Table if campaigns.is_empty() => {
             line(out, "There are no campaigns. `outdial campaign apply FILE` writes one.")?;
         }
-        Format::Table => line(out, overview(&campaigns))?,
+        Format::Table => show_table(out, &overview(&campaigns))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -253,14 +256,14 @@ async fn show(name: &str, format: Format, desk: &Desk, out: &mut dyn Write) -> O
     for (disposition, number) in progress.disposed.iter().filter(|(_, number)| *number > 0) {
         leads.add_row([disposition.to_string(), grouped(counted(*number))]);
     }
-    line(out, leads)?;
+    show_table(out, &leads)?;
     if !outcomes.is_empty() {
         let mut attempts = table(&["attempts", "count"]);
         numbers(&mut attempts, [1]);
         for (outcome, number) in outcomes {
             attempts.add_row([word(outcome), grouped(counted(number))]);
         }
-        line(out, attempts)?;
+        show_table(out, &attempts)?;
     }
     line(out, format_args!("Definition:\n{definition:#}"))?;
     Ok(ExitCode::SUCCESS)
@@ -306,22 +309,32 @@ async fn steer(name: &str, way: &Move, desk: &Desk, out: &mut dyn Write) -> Outc
     let (due, open, held) =
         progress.map_or((0, 0, 0), |found| (counted(found.due), counted(found.open), counted(found.held)));
     line(out, format_args!("Campaign {name} was {before} and is {}", way.to))?;
-    let due = count(due, "due lead", "due leads");
     match way.to {
-        CampaignState::Paused => line(out, format_args!("  {due} wait until it is resumed"))?,
-        CampaignState::Active => line(out, format_args!("  {due}, dialed as soon as every gate lets them through"))?,
+        CampaignState::Paused => {
+            let due = count(due, "due lead waits", "due leads wait");
+            line(out, format_args!("  {due} until it is resumed"))?;
+        }
+        CampaignState::Active => {
+            let due = count(due, "due lead", "due leads");
+            line(out, format_args!("  {due}, dialed as soon as every gate is open"))?;
+        }
         CampaignState::Finishing => {
-            line(out, format_args!("  {due} are taken out as removed; this cannot be undone"))?;
+            let due = count(due, "due lead is", "due leads are");
+            line(out, format_args!("  {due} taken out as removed; this cannot be undone"))?;
         }
         CampaignState::Draft | CampaignState::Finished => {}
     }
     if open > 0 && way.to != CampaignState::Active {
-        line(out, format_args!("  {} under way end by themselves", count(open, "call", "calls")))?;
+        let calls = count(open, "call under way ends by itself", "calls under way end by themselves");
+        line(out, format_args!("  {calls}"))?;
     }
     if held > 0 {
         line(
             out,
-            format_args!("  {} wait for evidence or `outdial resolve`", count(held, "held attempt", "held attempts")),
+            format_args!(
+                "  {} for evidence or `outdial resolve`",
+                count(held, "held attempt waits", "held attempts wait")
+            ),
         )?;
     }
     Ok(ExitCode::SUCCESS)

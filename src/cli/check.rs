@@ -14,7 +14,7 @@ use crate::port::provider::{Provider, ReadError};
 use crate::port::store::Store;
 
 use super::database::{Database, Migrations, describe};
-use super::output::{line, table};
+use super::output::{count, line, show, table};
 use super::{Failure, Outcome, wire};
 
 /// Check the configuration, the database and each account; print the webhook addresses to enter at the provider.
@@ -127,9 +127,9 @@ async fn check_account(
     line(
         out,
         format_args!(
-            "  limits: {} lines; {} calls a second, {} a minute, {} a day; {} requests a minute",
-            limits.concurrent_calls,
-            limits.calls_per_second,
+            "  limits: {}; {} a second, {} a minute, {} a day; {} requests a minute",
+            count(limits.concurrent_calls.get().into(), "line", "lines"),
+            count(limits.calls_per_second.get().into(), "call", "calls"),
             limits.calls_per_minute,
             limits.calls_per_day,
             limits.requests_per_minute
@@ -153,15 +153,19 @@ async fn check_account(
         )?;
     }
     let provider = wire::provider(config, name, account, installation)?;
+    let mut told = String::new();
     match provider.health().await {
-        Ok(standing) => {
+        Ok(standing) if standing.is_good() => {
             line(out, format_args!("  key: accepted, {}", standing.sentence()))?;
-            if !standing.is_good() {
-                verdict = verdict.max(Verdict::UsersTurn);
-            }
+        }
+        Ok(standing) => {
+            told = standing.sentence();
+            line(out, format_args!("  key: {told}"))?;
+            verdict = verdict.max(Verdict::UsersTurn);
         }
         Err(problem) => {
-            line(out, format_args!("  key: {problem}"))?;
+            told = problem.to_string();
+            line(out, format_args!("  key: {told}"))?;
             verdict = verdict.max(whose_turn(&problem));
         }
     }
@@ -177,7 +181,11 @@ async fn check_account(
             }
         }
         Err(problem) => {
-            line(out, format_args!("  assistants: {problem}"))?;
+            let text = problem.to_string();
+            // Once is enough for what stops both questions.
+            if !text.ends_with(&told) || told.is_empty() {
+                line(out, format_args!("  assistants: {text}"))?;
+            }
             verdict = verdict.max(whose_turn(&problem));
         }
     }
@@ -230,7 +238,7 @@ fn assistants_table(assistants: &[Assistant], out: &mut dyn Write) -> Result<(),
             assistant.language_id.map_or_else(String::new, |id| id.to_string()),
         ]);
     }
-    line(out, table)
+    show(out, &table)
 }
 
 /// What would make results late or lose their way; only of assistants that dial.
@@ -239,9 +247,9 @@ fn warnings(assistants: &[Assistant], account: &AccountConfig, webhook: Option<&
     for assistant in assistants.iter().filter(|assistant| assistant.active) {
         let (id, name) = (&assistant.assistant_id, &assistant.name);
         let variable = &account.correlation_variable;
-        if !assistant.variables.is_empty() && !assistant.variables.contains(variable) {
+        if !assistant.variables.contains(variable) {
             warnings.push(format!(
-                "assistant {id} ({name}) does not declare the variable {variable}; its results may come back without it"
+                "assistant {id} ({name}) does not declare the variable {variable}: results may lose their attempt"
             ));
         }
         let Some(webhook) = webhook else { continue };

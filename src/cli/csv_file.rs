@@ -207,7 +207,12 @@ impl Table {
         };
         if !self.head.is_empty() && record.len() != self.head.len() {
             let (found, wanted) = (record.len(), self.head.len());
-            problem.get_or_insert_with(|| format!("has {found} fields, the first line has {wanted}"));
+            problem.get_or_insert_with(|| {
+                format!(
+                    "has {} where the first line has {wanted}",
+                    super::output::count(found as u64, "field", "fields")
+                )
+            });
         }
         Ok(Some(Row { line, record, problem }))
     }
@@ -305,9 +310,9 @@ mod tests {
             problems.push((row.line, row.problem));
         }
         let expected = [
-            (2, Some("has 1 fields, the first line has 2")),
+            (2, Some("has 1 field where the first line has 2")),
             (3, Some("is not UTF-8: save the file as \"CSV UTF-8\"")),
-            (4, Some("has 3 fields, the first line has 2")),
+            (4, Some("has 3 fields where the first line has 2")),
             (5, None),
         ];
         assert_eq!(problems, expected.map(|(line, problem)| (line, problem.map(str::to_owned))));

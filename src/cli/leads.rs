@@ -70,7 +70,7 @@ pub enum LeadsCommand {
         #[arg(long, value_name = "VERDICT", default_value = "exhausted", value_parser = disposition)]
         disposition: Vec<Disposition>,
         /// Only this number.
-        #[arg(long, value_name = "PHONE", allow_hyphen_values = true)]
+        #[arg(long, value_name = "PHONE")]
         phone: Option<String>,
     },
 }
@@ -96,7 +96,7 @@ pub(super) async fn run(command: &LeadsCommand, desk: &Desk, out: &mut dyn Write
             let phone = phone.as_deref().map(|phone| names::phone(phone, None)).transpose()?;
             let again =
                 requeue(&desk.pool, id, disposition, phone.as_ref(), desk.now).await.context("requeue the leads")?;
-            line(out, format_args!("{} of campaign {campaign} get fresh tries", count(again, "lead", "leads")))?;
+            line(out, format_args!("Fresh tries for {} of campaign {campaign}", count(again, "lead", "leads")))?;
             if again > 0 {
                 line(out, format_args!("The campaign is {state}; its daemon takes them in within a second"))?;
             }

@@ -4,8 +4,7 @@ use std::io::Write;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -50,10 +49,13 @@ impl Phones {
     }
 }
 
+/// A line below the head and nothing else: what is shown is data, not boxes.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
 /// An empty table with a head.
 pub fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH_MAX);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH_MAX);
     table.set_header(head.iter().copied());
     table
 }
@@ -65,6 +67,20 @@ pub fn numbers(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+}
+
+/// Keeps columns from being broken: an id that is cut in two cannot be copied.
+pub fn unbroken(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
+    for index in columns {
+        if let Some(column) = table.column_mut(index) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+}
+
+/// Writes a table.
+pub fn show(out: &mut dyn Write, table: &Table) -> Result<(), Failure> {
+    line(out, table.trim_fmt())
 }
 
 /// Writes a line.

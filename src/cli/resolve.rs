@@ -17,7 +17,7 @@ use crate::domain::retry::{AttemptEnd, Ending, NextPlace, after_attempt};
 use crate::port::store::{OpenAttempt, Settlement, Store};
 
 use super::desk::Desk;
-use super::output::{Format, Listing, Phones, json as write_json, line, table, utc};
+use super::output::{Format, Listing, Phones, json as write_json, line, show, table, unbroken, utc};
 use super::{Failure, Outcome};
 
 /// Attempts that are listed at most.
@@ -72,19 +72,17 @@ async fn list(args: &Args, desk: &Desk, out: &mut dyn Write) -> Outcome {
         }
         Format::Table if questions.is_empty() => line(out, "No attempt is in doubt or held")?,
         Format::Table => {
-            let mut table = table(&["attempt", "state", "begun (UTC)", "account", "campaign", "phone", "why"]);
+            let mut table = table(&["attempt", "state", "whom", "why"]);
+            unbroken(&mut table, [0]);
             for question in &questions {
                 table.add_row([
-                    question.attempt_id.to_string(),
+                    format!("{}\nbegun {} UTC", question.attempt_id, utc(question.intent_at)),
                     question.state.as_str().replace('_', " "),
-                    utc(question.intent_at),
-                    question.account.to_string(),
-                    question.campaign.clone().unwrap_or_default(),
-                    args.phones.show(&question.phone),
-                    question.reason.clone(),
+                    format!("{}\n{}", args.phones.show(&question.phone), question.campaign.as_deref().unwrap_or("")),
+                    format!("{}\naccount {}", question.reason, question.account),
                 ]);
             }
-            line(out, table)?;
+            show(out, &table)?;
             line(out, "What is in doubt settles by itself or becomes held. Settle what is held with:")?;
             line(out, "  outdial resolve ATTEMPT --as placed|not-placed --reason \"how you know\"")?;
         }

@@ -16,7 +16,7 @@ use crate::domain::id::{AccountName, Epoch};
 use crate::port::store::{StartsOf, Store};
 
 use super::desk::Desk;
-use super::output::{Format, Listing, counted, grouped, json as write_json, line, table, utc};
+use super::output::{Format, Listing, counted, grouped, json as write_json, line, show, table, utc};
 use super::{Failure, Outcome, campaign};
 
 /// How often a watched status is read.
@@ -115,7 +115,7 @@ impl Status {
         for account in &self.accounts {
             accounts.add_row(account.row());
         }
-        line(out, accounts)?;
+        show(out, &accounts)?;
         for account in &self.accounts {
             for problem in account.problems() {
                 line(out, format_args!("Account {}: {problem}", account.name))?;
@@ -124,7 +124,8 @@ impl Status {
         if self.campaigns.is_empty() {
             return line(out, "No campaigns");
         }
-        line(out, campaign::overview(&self.campaigns))
+        line(out, "")?;
+        show(out, &campaign::overview(&self.campaigns))
     }
 
     fn as_json(&self) -> Value {

@@ -62,7 +62,7 @@ pub(super) async fn stop(args: &StopArgs, desk: &Desk, out: &mut dyn Write) -> O
     line(out, format_args!("{} stopped: {reason}", subject(account.as_ref())))?;
     let under_way = match open {
         0 => "No call is under way".to_owned(),
-        open => format!("{} under way end by themselves", count(counted(open), "call", "calls")),
+        open => count(counted(open), "call under way ends by itself", "calls under way end by themselves"),
     };
     line(out, format_args!("No new call starts from one second on. {under_way}"))?;
     Ok(ExitCode::SUCCESS)

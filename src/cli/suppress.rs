@@ -16,7 +16,7 @@ use crate::domain::phone::PhoneNumber;
 
 use super::csv_file::{CsvOptions, Source};
 use super::desk::Desk;
-use super::output::{Format, Listing, Phones, count, json as write_json, line, table, utc};
+use super::output::{Format, Listing, Phones, count, json as write_json, line, show, table, utc};
 use super::{Failure, Outcome, names};
 
 /// Entries in one statement.
@@ -34,7 +34,7 @@ pub enum SuppressCommand {
     /// Add numbers, or change their reason and expiry.
     Add {
         /// The numbers, with their country codes.
-        #[arg(required = true, value_name = "PHONE", allow_hyphen_values = true)]
+        #[arg(required = true, value_name = "PHONE")]
         phones: Vec<String>,
         #[command(flatten)]
         entry: Entry,
@@ -42,7 +42,7 @@ pub enum SuppressCommand {
     /// Remove numbers. Leads that were taken out because of them become due again, unless their campaign is over.
     Remove {
         /// The numbers, with their country codes.
-        #[arg(required = true, value_name = "PHONE", allow_hyphen_values = true)]
+        #[arg(required = true, value_name = "PHONE")]
         phones: Vec<String>,
         /// Only the entries of this campaign; otherwise the ones that hold everywhere.
         #[arg(long, value_name = "NAME")]
@@ -67,7 +67,7 @@ pub enum SuppressCommand {
     /// List the entries, oldest first.
     List {
         /// Only this number.
-        #[arg(long, value_name = "PHONE", allow_hyphen_values = true)]
+        #[arg(long, value_name = "PHONE")]
         phone: Option<String>,
         /// Only the entries of this campaign.
         #[arg(long, value_name = "NAME")]
@@ -266,7 +266,7 @@ fn list(found: &[SuppressionRow], limit: usize, phones: Phones, format: Format, 
                     row.reason.clone(),
                 ]);
             }
-            line(out, table)?;
+            show(out, &table)?;
             if found.len() > limit {
                 line(out, format_args!("There are more; --limit {limit} was reached"))?;
             }

@@ -12,13 +12,13 @@ use crate::adapter::postgres::whereabouts::{Whereabouts, find_lead};
 use crate::adapter::postgres::{inquiry, views};
 use crate::cli::calls::standing;
 use crate::cli::desk::Desk;
-use crate::cli::output::{Format, Phones, json as write_json, line, table, utc};
+use crate::cli::output::{Format, Phones, json as write_json, line, show, table, utc};
 use crate::cli::{Failure, Outcome};
 use crate::domain::attempt::OpenState;
 use crate::domain::calendar::GroupCalendar;
 use crate::domain::campaign::Definition;
 use crate::domain::enrolment::{EnrolmentFacts, decide};
-use crate::domain::gate::{Finding, GateVerdict, examine};
+use crate::domain::gate::{Finding, Gate, GateVerdict, examine};
 use crate::domain::id::AttemptId;
 use crate::domain::lead::{DueKey, EnrolmentAction, LeadPlace, Place};
 use crate::domain::outcome::Disposition;
@@ -63,7 +63,7 @@ pub(super) async fn explain(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first gate that holds a lead at this moment, in words; `None` when nothing does, or the lead is not due.
+/// The first gate that holds a lead at this moment, in words; `None` when nothing does.
 pub(in crate::cli) async fn holding_gate(
     desk: &Desk,
     campaign: &str,
@@ -72,7 +72,11 @@ pub(in crate::cli) async fn holding_gate(
 ) -> Result<Option<String>, Failure> {
     let picture = Picture::read(desk, campaign, now).await?;
     let story = tell(&picture, phone, desk).await?;
-    let Some(gates) = story.gates else { return Ok(None) };
+    let Some(gates) = story.gates else {
+        let waits = story.json.get("state").and_then(Value::as_str) == Some("not_enrolled");
+        let account = picture.account_problem.map(|problem| format!("account: {problem}"));
+        return Ok(waits.then(|| account.unwrap_or_else(|| "the daemon, which takes leads in".to_owned())));
+    };
     let closed = gates.findings.iter().find(|finding| finding.verdict != GateVerdict::Pass);
     Ok(closed.map(|finding| format!("{}: {}", finding.gate, finding.evidence)))
 }
@@ -162,7 +166,7 @@ async fn open_lead(found: &Whereabouts, desk: &Desk, story: &mut Story) -> Resul
             "nobody can know whether the phone rang, so no campaign calls this person until it is settled"
         }
     };
-    story.lines.push(format!("Attempt {id} is open ({}{since}): {what}", state.as_str().replace('_', " ")));
+    story.lines.push(format!("Attempt {id} is open, {}{since}:\n  {what}", state.as_str().replace('_', " ")));
     story.lines.extend(reason.iter().map(|reason| format!("Because: {reason}")));
     if *state == OpenState::Held {
         story.lines.push(format!("Settle it: outdial resolve {id} --as placed|not-placed --reason \"how you know\""));
@@ -181,14 +185,14 @@ fn disposed_lead(picture: &Picture, found: &Whereabouts, disposition: Dispositio
     };
     let back = match disposition {
         Disposition::Reached | Disposition::GoalMet | Disposition::Exhausted => {
-            format!("It stays so. {}", requeue(disposition.as_str()))
+            format!("It stays so.\n{}", requeue(disposition.as_str()))
         }
         Disposition::Suppressed => match found.person.suppression.as_ref().map(|entry| entry.expires_at) {
             Some(Some(until)) => {
                 format!("It is due again when the entry expires, {} UTC, or is removed: `outdial suppress remove`", utc(until))
             }
             Some(None) => "It is due again when the entry is removed: `outdial suppress remove`".to_owned(),
-            None => format!("No do-not-call entry is left, so the provider refused the number. {}", requeue("suppressed")),
+            None => format!("No do-not-call entry is left, so the provider refused the number.\n{}", requeue("suppressed")),
         },
         Disposition::InvalidNumber => "It is due again when the lead gets another phone".to_owned(),
         Disposition::Expired => {
@@ -286,12 +290,13 @@ fn write_table(
             let says = match &finding.verdict {
                 GateVerdict::Pass => "pass".to_owned(),
                 GateVerdict::Defer(until) => format!("not before {} UTC", utc(*until)),
+                GateVerdict::Wait if finding.gate == Gate::Budget => "waits for a line".to_owned(),
                 GateVerdict::Wait => "waits for a change".to_owned(),
                 GateVerdict::Dispose(verdict) => format!("takes it out as {}", verdict.disposition),
             };
             table.add_row([finding.gate.to_string(), says, finding.evidence.to_string()]);
         }
-        line(out, table)?;
+        show(out, &table)?;
         for text in next_lines(gates, picture) {
             line(out, text)?;
         }
@@ -306,7 +311,7 @@ fn write_table(
                 row.reason.clone().unwrap_or_default(),
             ]);
         }
-        line(out, table)?;
+        show(out, &table)?;
     }
     Ok(())
 }
@@ -321,8 +326,8 @@ fn next_lines(gates: &Gates, picture: &Picture) -> Vec<String> {
         Next::AfterChange(closed) => {
             let mut lines = vec!["May be dialed: only after a change".to_owned()];
             for finding in closed {
-                let remedy = remedy(finding, &picture.name).map_or_else(String::new, |text| format!(" ({text})"));
-                lines.push(format!("  {}: {}{remedy}", finding.gate, finding.evidence));
+                lines.push(format!("  {}: {}", finding.gate, finding.evidence));
+                lines.extend(remedy(finding, &picture.name).map(|text| format!("    {text}")));
             }
             lines
         }

@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     campaign: String,
     /// The lead's number, with its country code.
-    #[arg(long, value_name = "PHONE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "PHONE")]
     phone: Option<String>,
     #[command(flatten)]
     phones: Phones,

@@ -53,7 +53,8 @@ impl Picture {
             campaign_id,
             name: name.to_owned(),
             state,
-            definition: parse_stored_definition(name, &stored).map_err(|problems| problems.to_string()),
+            definition: parse_stored_definition(name, &stored)
+                .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
             person_limits: wire::person_limits(&desk.config),
             account_problem: None,
             assistants: 0,

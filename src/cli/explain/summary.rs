@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::adapter::postgres::inquiry::{LaneCount, lane_counts};
 use crate::cli::desk::Desk;
-use crate::cli::output::{Format, count, grouped, json as write_json, line, numbers, table, utc};
+use crate::cli::output::{Format, count, grouped, json as write_json, line, numbers, show, table, utc};
 use crate::cli::{Failure, Outcome, wire};
 use crate::domain::campaign::Definition;
 use crate::domain::gate::{Gate, GateVerdict, first_closed};
@@ -76,7 +76,7 @@ pub(super) async fn explain(picture: &Picture, format: Format, desk: &Desk, out:
     if examined < due {
         line(
             out,
-            format_args!("A sample: only the first {} of each lane's due leads were looked at", grouped(examined)),
+            format_args!("A sample: {} of them were looked at, those that have waited longest", grouped(examined)),
         )?;
     }
     let mut table = table(&["held by", "leads", "first may pass (UTC)", "for example"]);
@@ -86,7 +86,7 @@ pub(super) async fn explain(picture: &Picture, format: Format, desk: &Desk, out:
         table.add_row([gate.to_string(), grouped(held.leads), earliest, held.example.clone()]);
     }
     table.add_row(["nothing".to_owned(), grouped(free), "now".to_owned(), "dialed as pacing allows".to_owned()]);
-    line(out, table)?;
+    show(out, &table)?;
     line(out, "Each lead is counted at the first gate that holds it; `--phone` shows them all for one lead")?;
     Ok(ExitCode::SUCCESS)
 }
