@@ -13,4 +13,8 @@ mod process {
         pub mod world;
     }
     mod campaign;
+    mod control;
+    mod kill;
+    mod person;
+    mod signals;
 }

@@ -98,6 +98,8 @@ pub struct Evidence {
     pub calls: Vec<CallRecord>,
     /// The attempt each call is said to belong to.
     pub bound: BTreeMap<u64, Vec<Uuid>>,
+    /// Since when whom not to call is known, civil.
+    suppressed: BTreeMap<String, Timestamp>,
     factor: u32,
     faults: Vec<String>,
 }
@@ -122,7 +124,15 @@ impl Evidence {
         for (call_id, attempt_id) in rows {
             bound.entry(call_id.parse().unwrap()).or_default().push(attempt_id);
         }
-        Self { attempts, calls, bound, factor: world.clock.factor(), faults: Vec::new() }
+        // The column's default is real time.
+        let suppressed: Vec<(String, Stored)> =
+            sqlx::query_as("select phone, created_at from suppression").fetch_all(&world.database.pool).await.unwrap();
+        let (civil, real, factor) = (world.clock.civil_origin(), world.clock.real_origin(), world.clock.factor());
+        let suppressed = suppressed
+            .into_iter()
+            .map(|(phone, at)| (phone, civil + at.to_jiff().duration_since(real) * i32::try_from(factor).unwrap()))
+            .collect();
+        Self { attempts, calls, bound, suppressed, factor: world.clock.factor(), faults: Vec::new() }
     }
 
     /// The attempt a call was placed for, as the request itself said.
@@ -276,21 +286,18 @@ impl Evidence {
         self
     }
 
-    /// No call to a person who had asked not to be called, from a second after that was recorded.
+    /// Who asked not to be called is suppressed, and not called from a second after that was known.
     pub fn opt_outs_are_kept(&mut self) -> &mut Self {
-        let after = self.civil(Duration::from_secs(1));
+        let second = self.civil(Duration::from_secs(1));
         let mut faults = Vec::new();
         for opted_out in self.calls.iter().filter(|call| call.fate == Fate::OptOut) {
-            let recorded =
-                self.attempts.iter().find(|it| Some(it.attempt_id) == Self::token(opted_out) && it.has_result);
-            let Some(at) = recorded.and_then(Attempt::ended_at) else { continue };
-            let again =
-                self.calls.iter().filter(|call| call.phone == opted_out.phone && call.call_id > opted_out.call_id);
-            // The call ends before its result is known: evaluation, settling, and reading it.
-            let known = at + after + SignedDuration::from_mins(30);
-            faults.extend(
-                again.filter(|call| call.accepted_at > known).map(|call| format!("rung after an opt-out: {call:?}")),
-            );
+            let Some(known_at) = self.suppressed.get(&opted_out.phone) else {
+                faults.push(format!("an opt-out is forgotten: {opted_out:?}"));
+                continue;
+            };
+            let again = self.calls.iter().filter(|call| call.phone == opted_out.phone);
+            let late = again.filter(|call| call.accepted_at > *known_at + second);
+            faults.extend(late.map(|call| format!("rung after an opt-out that was known at {known_at}: {call:?}")));
         }
         self.find(faults);
         self
