@@ -17,4 +17,5 @@ mod process {
     mod kill;
     mod person;
     mod signals;
+    mod webhook;
 }

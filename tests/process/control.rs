@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use outdial::adapter::simulator::{CallRecord, OutcomeMix, SimulatorOptions, Span, Timing};
+use outdial::adapter::simulator::{CallRecord, SimulatorOptions, Span, Timing};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
@@ -38,10 +38,14 @@ async fn dialing(count: usize) -> World {
         evaluation: Span::milliseconds(10, 30),
         webhook_delay: Span::milliseconds(10, 30),
     };
+    let mut assistants = SimulatorOptions::default().assistants;
+    for assistant in &mut assistants {
+        assistant.send_webhook_only_on_completed = false;
+    }
     let mut world = World::set(Stage {
         civil_origin: "2026-01-12T12:00:00Z",
         factor: 1,
-        simulator: SimulatorOptions { timing, mix: OutcomeMix::default(), ..SimulatorOptions::default() },
+        simulator: SimulatorOptions { timing, assistants, ..SimulatorOptions::default() },
         account: json!({
             "limits": {
                 "calls_per_second": CALLS_PER_SECOND, "calls_per_minute": 60 * CALLS_PER_SECOND,

@@ -34,8 +34,8 @@ fn definition(list: &str) -> Value {
         "retry": {
             "max_attempts": 2,
             "on": {
-                "no_answer": {"after": "30m"}, "busy": {"after": "15m"}, "voicemail": {"after": "30m"},
-                "failed": {"after": "15m"},
+                "no_answer": {"after": "10m"}, "busy": {"after": "5m"}, "voicemail": {"after": "10m"},
+                "failed": {"after": "5m"},
             },
             "goal": {"variable": "appointment_booked", "equals": true},
         },
@@ -68,7 +68,7 @@ async fn killed_again_and_again(shape: Shape, count: usize) {
             "list_lag_max": "3m",
             "settle_after": "5m",
         }),
-        person: json!({"calls_per_day": 4, "min_gap_between_campaigns": "30m"}),
+        person: json!({"calls_per_day": 4, "min_gap_between_campaigns": "10m"}),
         daemon: json!({"request_timeout": "2s", "connect_timeout": "1s", "zombie_horizon": "3s", "lease_ttl": "2s"}),
     })
     .await;

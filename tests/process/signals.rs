@@ -6,51 +6,17 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use outdial::adapter::embedded::{EmbeddedPostgres, Options};
-use outdial::adapter::simulator::{Faults, OutcomeMix, SimulatorOptions, Span, Timing};
+use outdial::adapter::simulator::{Faults, SimulatorOptions};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use super::support::daemon::{Daemon, outdial};
 use super::support::database::TestDatabase;
 use super::support::judge::Evidence;
-use super::support::world::{Lead, Stage, World, eventually};
-
-/// A stage on which calls take half a second and fifty start in each.
-fn busy() -> Stage {
-    let timing = Timing {
-        setup: Span::milliseconds(20, 50),
-        ring: Span::milliseconds(50, 100),
-        ring_out: Span::milliseconds(300, 400),
-        talk: Span::milliseconds(200, 400),
-        evaluation: Span::milliseconds(10, 30),
-        webhook_delay: Span::milliseconds(10, 30),
-    };
-    Stage {
-        civil_origin: "2026-01-12T12:00:00Z",
-        factor: 1,
-        simulator: SimulatorOptions { timing, mix: OutcomeMix::default(), ..SimulatorOptions::default() },
-        account: json!({
-            "limits": {
-                "calls_per_second": 100, "calls_per_minute": 6_000, "concurrent_calls": 1_000,
-                "calls_per_day": 100_000, "requests_per_minute": 20_000,
-            },
-            "settle_after": "1s",
-        }),
-        person: json!({"calls_per_day": null, "min_gap_between_campaigns": "0s"}),
-        daemon: json!({"request_timeout": "5s", "connect_timeout": "1s", "drain_max": "10s"}),
-    }
-}
+use super::support::world::{Stage, World, dialing_many, eventually};
 
 async fn dialing(stage: Stage) -> World {
-    let mut world = World::set(stage).await;
-    let lead = |number| Lead { phone: format!("+4930559{number:05}"), time_zone: Some("Europe/London"), priority: 5 };
-    world.add_leads("people", &(0..2_000).map(lead).collect::<Vec<_>>()).await;
-    let definition = json!({
-        "account": "main", "lead_lists": ["people"],
-        "schedule": {"time_zone": "Europe/London", "windows": {"mon-sun": "09:00-18:00"}},
-    });
-    world.add_campaign("calls", &definition).await;
-    world.start().await;
+    let world = dialing_many(stage, 2_000).await;
     let world_ref = &world;
     eventually("calls are placed", Duration::from_secs(30), || async {
         let calls = world_ref.simulator.calls().len();
@@ -62,7 +28,7 @@ async fn dialing(stage: Stage) -> World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_under_load_leaves_nothing_in_doubt() {
-    let mut world = dialing(busy()).await;
+    let mut world = dialing(Stage::busy()).await;
     let asked = Instant::now();
     // Asserts that it exits with 0.
     world.stop().await;
@@ -94,7 +60,7 @@ async fn sigterm_under_load_leaves_nothing_in_doubt() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_second_sigterm_ends_it_at_once() {
-    let stage = busy();
+    let stage = Stage::busy();
     // Answers that outlast the test: the drain has something to wait for.
     let faults = Faults { slower_than_timeout: 0.2, slow_for_ms: 60_000, ..Faults::default() };
     let simulator = SimulatorOptions { faults, ..stage.simulator };

@@ -26,11 +26,12 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// One attempt, as `call_log` shows it.
 #[derive(Clone, Debug, sqlx::FromRow)]
+#[expect(dead_code, reason = "some columns are there to be shown when something is wrong")]
 pub struct Attempt {
     pub attempt_id: Uuid,
     pub campaign: String,
     pub lead_id: i64,
-    pub attempt_no: i32,
+    attempt_no: i32,
     pub phone: String,
     time_zone: Option<String>,
     intent_at: Stored,
@@ -38,8 +39,8 @@ pub struct Attempt {
     ended_at: Option<Stored>,
     pub open_state: Option<String>,
     pub outcome: Option<String>,
-    pub reason: Option<String>,
-    pub provider_call_id: Option<String>,
+    reason: Option<String>,
+    provider_call_id: Option<String>,
     pub has_result: bool,
 }
 
@@ -50,10 +51,6 @@ impl Attempt {
 
     pub fn sent_at(&self) -> Option<Timestamp> {
         self.sent_at.map(Stored::to_jiff)
-    }
-
-    pub fn ended_at(&self) -> Option<Timestamp> {
-        self.ended_at.map(Stored::to_jiff)
     }
 
     /// Whether it says that a phone rang.
