@@ -13,4 +13,9 @@ mod process {
         pub mod world;
     }
     mod campaign;
+    mod control;
+    mod kill;
+    mod person;
+    mod signals;
+    mod webhook;
 }

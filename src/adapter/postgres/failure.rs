@@ -12,9 +12,10 @@ use crate::port::store::StoreError;
 /// Takes a connection for a write.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] whatever happens to the network: nothing has been sent yet.
+/// [`StoreError::Unavailable`] whatever happens: nothing has been sent yet.
 pub(super) async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, StoreError> {
-    pool.acquire().await.map_err(reading)
+    // Also when the server turns us away: whatever it says then is about the way in, not about a statement.
+    pool.acquire().await.map_err(|error| StoreError::Unavailable(error.into()))
 }
 
 /// What a failed read means.
@@ -88,10 +89,12 @@ fn of_sqlstate(code: &str) -> Meaning {
         "40001" | "40P01" | "55P03" | "57014" | "57P03" => Meaning::TryAgain,
         // Cannot write during recovery: a standby, before or after a failover.
         "25006" => Meaning::TryAgain,
+        // Turned away at the door, where a read's connection is made: the database accepts none, or does not exist.
+        "55000" | "3D000" => Meaning::TryAgain,
         _ => match code.get(..2) {
             Some("08") => Meaning::ConnectionBroke,
-            // Out of connections, memory or disk; I/O error outside the database.
-            Some("53" | "58") => Meaning::TryAgain,
+            // Out of connections, memory or disk; I/O error outside the database; a role or password it does not take.
+            Some("53" | "58" | "28") => Meaning::TryAgain,
             _ => Meaning::OurMistake,
         },
     }
@@ -114,7 +117,9 @@ mod tests {
         for code in ["08006", "08007", "40003", "57P01", "57P02"] {
             assert_eq!(of_sqlstate(code), Meaning::ConnectionBroke, "{code}");
         }
-        for code in ["40001", "40P01", "55P03", "57014", "57P03", "53300", "53100", "25006"] {
+        let harmless =
+            ["40001", "40P01", "55P03", "57014", "57P03", "53300", "53100", "25006", "55000", "3D000", "28P01"];
+        for code in harmless {
             assert_eq!(of_sqlstate(code), Meaning::TryAgain, "{code}");
         }
         for code in ["23505", "42P01", "22003", ""] {

@@ -91,10 +91,6 @@ impl Daemon {
         }
     }
 
-    pub fn process_id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it has written so far.
     pub fn log(&self) -> &Log {
         &self.log

@@ -35,9 +35,29 @@ impl TestDatabase {
         outdial::adapter::postgres::connect::migrate(&self.pool).await.unwrap();
     }
 
+    /// Turns everybody out and lets nobody in: to a daemon, a database that is gone. Asks from another database.
+    pub async fn shut(&self) {
+        let name = &self.name;
+        self.administer(&format!("alter database {name} with allow_connections false")).await;
+        self.administer(&format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"))
+            .await;
+    }
+
+    /// Lets everybody in again.
+    pub async fn reopen(&self) {
+        self.administer(&format!("alter database {} with allow_connections true", self.name)).await;
+    }
+
+    async fn administer(&self, sql: &str) {
+        let mut admin = PgConnection::connect(&self.server).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut admin).await.unwrap();
+        admin.close().await.unwrap();
+    }
+
     /// Runs one statement, as a user at a prompt would.
     pub async fn execute(&self, sql: &str) {
-        execute(&self.pool, sql).await;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&self.pool).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// Reads one value.
@@ -47,10 +67,6 @@ impl TestDatabase {
     {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&self.pool).await.unwrap()
     }
-}
-
-pub async fn execute(pool: &PgPool, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(pool).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 impl Drop for TestDatabase {

@@ -26,11 +26,12 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// One attempt, as `call_log` shows it.
 #[derive(Clone, Debug, sqlx::FromRow)]
+#[expect(dead_code, reason = "some columns are there to be shown when something is wrong")]
 pub struct Attempt {
     pub attempt_id: Uuid,
     pub campaign: String,
     pub lead_id: i64,
-    pub attempt_no: i32,
+    attempt_no: i32,
     pub phone: String,
     time_zone: Option<String>,
     intent_at: Stored,
@@ -38,8 +39,8 @@ pub struct Attempt {
     ended_at: Option<Stored>,
     pub open_state: Option<String>,
     pub outcome: Option<String>,
-    pub reason: Option<String>,
-    pub provider_call_id: Option<String>,
+    reason: Option<String>,
+    provider_call_id: Option<String>,
     pub has_result: bool,
 }
 
@@ -50,10 +51,6 @@ impl Attempt {
 
     pub fn sent_at(&self) -> Option<Timestamp> {
         self.sent_at.map(Stored::to_jiff)
-    }
-
-    pub fn ended_at(&self) -> Option<Timestamp> {
-        self.ended_at.map(Stored::to_jiff)
     }
 
     /// Whether it says that a phone rang.
@@ -98,6 +95,8 @@ pub struct Evidence {
     pub calls: Vec<CallRecord>,
     /// The attempt each call is said to belong to.
     pub bound: BTreeMap<u64, Vec<Uuid>>,
+    /// Since when whom not to call is known, civil.
+    suppressed: BTreeMap<String, Timestamp>,
     factor: u32,
     faults: Vec<String>,
 }
@@ -122,7 +121,15 @@ impl Evidence {
         for (call_id, attempt_id) in rows {
             bound.entry(call_id.parse().unwrap()).or_default().push(attempt_id);
         }
-        Self { attempts, calls, bound, factor: world.clock.factor(), faults: Vec::new() }
+        // The column's default is real time.
+        let suppressed: Vec<(String, Stored)> =
+            sqlx::query_as("select phone, created_at from suppression").fetch_all(&world.database.pool).await.unwrap();
+        let (civil, real, factor) = (world.clock.civil_origin(), world.clock.real_origin(), world.clock.factor());
+        let suppressed = suppressed
+            .into_iter()
+            .map(|(phone, at)| (phone, civil + at.to_jiff().duration_since(real) * i32::try_from(factor).unwrap()))
+            .collect();
+        Self { attempts, calls, bound, suppressed, factor: world.clock.factor(), faults: Vec::new() }
     }
 
     /// The attempt a call was placed for, as the request itself said.
@@ -276,21 +283,18 @@ impl Evidence {
         self
     }
 
-    /// No call to a person who had asked not to be called, from a second after that was recorded.
+    /// Who asked not to be called is suppressed, and not called from a second after that was known.
     pub fn opt_outs_are_kept(&mut self) -> &mut Self {
-        let after = self.civil(Duration::from_secs(1));
+        let second = self.civil(Duration::from_secs(1));
         let mut faults = Vec::new();
         for opted_out in self.calls.iter().filter(|call| call.fate == Fate::OptOut) {
-            let recorded =
-                self.attempts.iter().find(|it| Some(it.attempt_id) == Self::token(opted_out) && it.has_result);
-            let Some(at) = recorded.and_then(Attempt::ended_at) else { continue };
-            let again =
-                self.calls.iter().filter(|call| call.phone == opted_out.phone && call.call_id > opted_out.call_id);
-            // The call ends before its result is known: evaluation, settling, and reading it.
-            let known = at + after + SignedDuration::from_mins(30);
-            faults.extend(
-                again.filter(|call| call.accepted_at > known).map(|call| format!("rung after an opt-out: {call:?}")),
-            );
+            let Some(known_at) = self.suppressed.get(&opted_out.phone) else {
+                faults.push(format!("an opt-out is forgotten: {opted_out:?}"));
+                continue;
+            };
+            let again = self.calls.iter().filter(|call| call.phone == opted_out.phone);
+            let late = again.filter(|call| call.accepted_at > *known_at + second);
+            faults.extend(late.map(|call| format!("rung after an opt-out that was known at {known_at}: {call:?}")));
         }
         self.find(faults);
         self

@@ -1,13 +1,14 @@
 //! The stage of a test: a database, a simulated provider, a configuration, and a daemon that comes and goes.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use outdial::adapter::clock::ScaledClock;
 use outdial::adapter::postgres::clock;
-use outdial::adapter::simulator::{Shape, Simulator, SimulatorHandle, SimulatorOptions};
+use outdial::adapter::simulator::{Shape, Simulator, SimulatorHandle, SimulatorOptions, Span, Timing};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -33,6 +34,52 @@ pub struct Stage {
     pub person: Value,
     /// The section `daemon`.
     pub daemon: Value,
+}
+
+impl Stage {
+    /// Calls that take half a real second, a hundred of which may start in each, on a Monday at noon.
+    pub fn busy() -> Self {
+        let timing = Timing {
+            setup: Span::milliseconds(200, 500),
+            ring: Span::milliseconds(500, 1_000),
+            ring_out: Span::seconds(3, 4),
+            talk: Span::seconds(2, 4),
+            evaluation: Span::milliseconds(100, 300),
+            webhook_delay: Span::milliseconds(100, 300),
+        };
+        let mut assistants = SimulatorOptions::default().assistants;
+        for assistant in &mut assistants {
+            assistant.send_webhook_only_on_completed = false;
+        }
+        Self {
+            civil_origin: "2026-01-12T12:00:00Z",
+            factor: 10,
+            simulator: SimulatorOptions { timing, assistants, ..SimulatorOptions::default() },
+            account: json!({
+                "limits": {
+                    "calls_per_second": 10, "calls_per_minute": 600, "concurrent_calls": 1_000,
+                    "calls_per_day": 100_000, "requests_per_minute": 6_000,
+                },
+                "settle_after": "10s",
+            }),
+            person: json!({"calls_per_day": null, "min_gap_between_campaigns": "0s"}),
+            daemon: json!({"request_timeout": "5s", "connect_timeout": "1s", "drain_max": "10s"}),
+        }
+    }
+}
+
+/// A daemon that has begun to dial `count` leads, each once.
+pub async fn dialing_many(stage: Stage, count: usize) -> World {
+    let mut world = World::set(stage).await;
+    let lead = |number| Lead { phone: format!("+4930559{number:05}"), time_zone: Some("Europe/London"), priority: 5 };
+    world.add_leads("people", &(0..count).map(lead).collect::<Vec<_>>()).await;
+    let definition = json!({
+        "account": ACCOUNT, "lead_lists": ["people"],
+        "schedule": {"time_zone": "Europe/London", "windows": {"mon-sun": "09:00-18:00"}},
+    });
+    world.add_campaign("calls", &definition).await;
+    world.start().await;
+    world
 }
 
 /// A stage that is set.
@@ -95,8 +142,9 @@ impl World {
         self.daemon = Some(daemon);
     }
 
-    pub fn daemon(&mut self) -> &mut Daemon {
-        self.daemon.as_mut().expect("the daemon runs")
+    /// Where the daemon listens.
+    pub fn address(&self) -> SocketAddr {
+        self.daemon.as_ref().expect("the daemon runs").address
     }
 
     /// Takes the daemon away, to end it in a way of the test's own.
@@ -165,11 +213,6 @@ impl World {
             .execute(&self.database.pool)
             .await
             .unwrap();
-    }
-
-    /// A real span in civil time.
-    pub fn civil(&self, real: Duration) -> SignedDuration {
-        self.clock.real_to_civil(real)
     }
 
     /// Stops what still runs; the database goes with the stage.
