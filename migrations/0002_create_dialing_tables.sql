@@ -158,4 +158,5 @@ create table call_result (
 comment on table call_result is 'What the provider knows of a call. Payload columns are removed after their days; the row stays.';
 comment on column call_result.payload_removed_at is 'When transcript, recording and extracted variables were removed for their age.';
 create index call_result_payload on call_result (recorded_at) where payload_removed_at is null;
+comment on column call_result.payload_hash is 'SHA-256 of the raw events the result was read from, one after the other.';
 comment on column call_result.contradicted_by is 'An outcome that late evidence speaks for and that differs from the one recorded.';

@@ -10,6 +10,13 @@ with item as materialized (
             $20::jsonb[], $21::text[], $22::jsonb[])
         as r (attempt_id, call_id, match_basis, status, answered_by, duration_seconds, cost,
             transcript, recording_url, extracted)
+), evidence as materialized (
+    -- What the result was read from, so that a payload can be proven after its removal.
+    select x.attempt_id, sha256(string_agg(b.body, ''::bytea order by b.inbox_id)) as payload_hash
+    from unnest($23::bigint[], $24::uuid[]) as x (inbox_id, attempt_id)
+    join inbox_pending p using (inbox_id)
+    join inbox b on b.inbox_id = p.inbox_id and b.received_at = p.received_at
+    group by x.attempt_id
 ), target as materialized (
     -- The decision was made on what was seen then: what the provider has taken by now did ring, or may have, and only a
     -- person may end a held attempt as unknown.
@@ -45,12 +52,13 @@ with item as materialized (
     on conflict do nothing
 ), kept as (
     insert into call_result (attempt_id, provider_call_id, match_basis, status, answered_by, duration_seconds, cost,
-        transcript, recording_url, extracted, recorded_at)
+        transcript, recording_url, extracted, payload_hash, recorded_at)
     select e.attempt_id, coalesce(r.call_id, e.provider_call_id), r.match_basis, r.status, r.answered_by,
-        r.duration_seconds, r.cost, r.transcript, r.recording_url, r.extracted, i.ended_at
+        r.duration_seconds, r.cost, r.transcript, r.recording_url, r.extracted, v.payload_hash, i.ended_at
     from ended e
     join item i using (attempt_id)
     join result r using (attempt_id)
+    left join evidence v using (attempt_id)
     order by e.attempt_id
     on conflict do nothing
 ), due_again as (
