@@ -26,6 +26,7 @@ const LIST_SINCE: &str = "24h";
 
 /// Look at attempts and their results.
 #[derive(Clone, Debug, Subcommand)]
+#[expect(missing_docs, reason = "what is flattened brings its own help")]
 pub enum CallsCommand {
     /// List attempts, newest first.
     List {

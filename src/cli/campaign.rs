@@ -23,6 +23,7 @@ use super::{Failure, Outcome, names};
 
 /// Apply, look at and steer campaigns.
 #[derive(Clone, Debug, Subcommand)]
+#[expect(missing_docs, reason = "what is flattened brings its own help")]
 pub enum CampaignCommand {
     /// Write campaigns from YAML files to the database.
     ///

@@ -36,6 +36,7 @@ const PRIORITY_DEFAULT: u8 = 5;
 
 /// Import leads; give leads fresh tries.
 #[derive(Clone, Debug, Subcommand)]
+#[expect(missing_docs, reason = "what is flattened brings its own help")]
 pub enum LeadsCommand {
     /// Import leads from a CSV file into a list.
     ///

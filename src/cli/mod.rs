@@ -59,7 +59,7 @@ something must be changed.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once in the life of the process")]
+#[expect(missing_docs, reason = "a command's own words are its help")]
 pub enum Command {
     /// Run the daemon.
     Run(run::Args),
@@ -76,6 +76,7 @@ pub enum Command {
 
 /// What to do on the database, with or without a running daemon.
 #[derive(Clone, Debug, Subcommand)]
+#[expect(missing_docs, reason = "a command's own words are its help")]
 pub enum DeskCommand {
     #[command(subcommand)]
     Campaign(campaign::CampaignCommand),

@@ -30,6 +30,7 @@ const REJECTS_SHOWN: u64 = 10;
 ///
 /// In effect within a second.
 #[derive(Clone, Debug, Subcommand)]
+#[expect(missing_docs, reason = "what is flattened brings its own help")]
 pub enum SuppressCommand {
     /// Add numbers, or change their reason and expiry.
     Add {
