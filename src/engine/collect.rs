@@ -230,7 +230,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let suppress = opt_out(definition.as_deref(), &summary.extracted);
         let mut ended = Ended::of_open(open, self.campaign_name(campaign_id), ending, summary.ended_at, reason);
         // A call that exists was asked for, within a second of its intent; without a moment it would not count as a start.
-        ended.sent_at = ended.sent_at.or(Some(open.intent_at));
+        // While our own request is not answered, its record brings the true one.
+        let unanswered = self.in_flight().contains(&open.attempt_id);
+        ended.sent_at = ended.sent_at.or_else(|| (!unanswered).then_some(open.intent_at));
         ended.suppress = suppress;
         ended.inbox = inbox;
         ended.result = Some(result_of(summary, basis, goal_met));

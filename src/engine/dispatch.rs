@@ -267,8 +267,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         if probes.is_empty() {
             return Ok(Vec::new());
         }
-        let person_since = self.settings.person.since(now);
-        let candidates = self.store.peek_due(now, person_since, &probes).await?;
+        let candidates = self.store.peek_due(now, self.person_since(now), &probes).await?;
         let trailing = now - self.clock.real_to_civil(MARK_TRAILS);
         let mut memory = lock(&account.dispatch_memory);
         for probe in &probes {
@@ -281,6 +280,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             memory.marks.insert(probe.stratum, mark);
         }
         Ok(candidates)
+    }
+
+    /// From when on contacts matter. They are found by when they were intended and counted by when they were sent, which
+    /// may be as much later as a permit is good for.
+    fn person_since(&self, now: Timestamp) -> Timestamp {
+        self.settings.person.since(now) - self.clock.real_to_civil(PERMIT_VALID)
     }
 
     /// Lets the gate judge the candidates, campaign by campaign in turn, until the room is used up.
@@ -442,7 +447,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         let now = self.clock.now();
         let persons: BTreeMap<AttemptId, PersonFacts> =
-            self.store.confirm(&ids, now, self.settings.person.since(now)).await?.into_iter().collect();
+            self.store.confirm(&ids, now, self.person_since(now)).await?.into_iter().collect();
         let mut plans: BTreeMap<AttemptId, Plan> =
             plans.into_iter().map(|plan| (plan.intent.attempt_id, plan)).collect();
         for intent in committed {

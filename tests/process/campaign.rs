@@ -78,6 +78,8 @@ async fn dial_to_the_end(shape: Shape, echo_variables: bool, count: usize) {
             },
             "list_lag_max": "2m",
             "settle_after": "10m",
+            // A second of a busy machine is half an hour here; no call is to count as overdue for that.
+            "call_max": "6h",
         }),
         person: json!({"calls_per_day": 4, "min_gap_between_campaigns": "30m"}),
         daemon: json!({}),
@@ -129,6 +131,8 @@ async fn dial_to_the_end(shape: Shape, echo_variables: bool, count: usize) {
         let sql = format!("select count(*) from disposition where disposition = '{disposition}'");
         assert!(world.database.value::<i64>(&sql).await > 0, "nobody ended as {disposition}");
     }
+    let removed: i64 = world.database.value("select count(*) from disposition where disposition = 'removed'").await;
+    assert_eq!(removed, 0, "the campaigns finished because they were done");
     assert_eq!(world.alarms(), Vec::<String>::new());
     world.strike().await;
 }

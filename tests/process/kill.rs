@@ -67,6 +67,8 @@ async fn killed_again_and_again(shape: Shape, count: usize) {
             },
             "list_lag_max": "3m",
             "settle_after": "5m",
+            // Nobody looks after calls while the daemon is dead, for a quarter of an hour each time.
+            "call_max": "40m",
         }),
         person: json!({"calls_per_day": 4, "min_gap_between_campaigns": "10m"}),
         daemon: json!({"request_timeout": "2s", "connect_timeout": "1s", "zombie_horizon": "3s", "lease_ttl": "2s"}),
