@@ -64,12 +64,18 @@ impl Database {
             info!("Applied {} migrations", problems.len());
             return Ok(());
         }
-        let list: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        let remedy = if unknown {
-            "this outdial is older than the database: use the newer one"
-        } else {
-            "run `outdial migrate`, or start with `--migrate`"
-        };
+        if !unknown {
+            let lacks = super::output::count(problems.len() as u64, "migration", "migrations");
+            return Err(Failure::user(anyhow!(
+                "the database lacks {lacks}: run `outdial migrate`, or start the daemon with `--migrate`"
+            )));
+        }
+        let list: Vec<_> = problems
+            .iter()
+            .filter(|problem| !matches!(problem, SchemaProblem::Pending { .. }))
+            .map(ToString::to_string)
+            .collect();
+        let remedy = "this outdial is older than the database: use the newer one";
         Err(Failure::user(anyhow!("the database's schema does not fit: {}; {remedy}", list.join("; "))))
     }
 
