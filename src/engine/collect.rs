@@ -14,7 +14,7 @@ use crate::domain::campaign::{Definition, RetryPolicy};
 use crate::domain::conclusion::{CallSummary, Conclusion, Received, conclude};
 use crate::domain::id::{AccountName, AttemptId, CampaignId, InboxId, ProviderCallId};
 use crate::domain::outcome::Outcome;
-use crate::domain::report::{CallReport, Phase};
+use crate::domain::report::{CallReport, Phase, Source};
 use crate::domain::retry::{AttemptEnd, Ending, NextPlace, PastAttempt, after_attempt};
 use crate::port::clock::Clock;
 use crate::port::provider::Provider;
@@ -33,6 +33,8 @@ pub const BATCH_MAX: u32 = 500;
 const UNMATCHED_MAX: SignedDuration = SignedDuration::from_hours(48);
 /// First and longest wait between two looks at such an event, civil.
 const UNMATCHED_WAIT: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(1), SignedDuration::from_mins(10));
+/// How long a result waits for its campaign's definition to become valid, civil.
+const NO_DEFINITION_WAIT: SignedDuration = SignedDuration::from_secs(60);
 /// How far the provider's clock may be behind ours, civil.
 pub const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_secs(120);
 
@@ -71,6 +73,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// When the database does not answer; events stay pending, and looking again is safe.
     pub async fn collect(&self, name: &AccountName) -> Result<CollectReport, StoreError> {
         let account = &self.accounts[name];
+        if !self.knows_campaigns() {
+            return Ok(CollectReport::default());
+        }
         let now = self.clock.now();
         let events = self.store.peek_inbox(name, now, BATCH_MAX).await?;
         let mut report = CollectReport { looked_at: events.len(), ended: 0 };
@@ -102,7 +107,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         for event in events {
             match account.provider.decode(event.source, &event.body) {
                 Ok(report) => {
-                    if let Some(call_id) = &report.call_id {
+                    // Webhooks are not signed: only what was read tells how far the provider has counted.
+                    if let (Source::Call, Some(call_id)) = (report.source, &report.call_id) {
                         account.saw_call(call_id);
                     }
                     if report.phase == Phase::Unrecognised && lock(&account.words_seen).insert(report.status.clone()) {
@@ -213,6 +219,17 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     }
                 }
                 Conclusion::Over(summary) => {
+                    let view = self.view();
+                    let campaign = view.campaign(attempt_id.key().campaign_id);
+                    if campaign.is_some_and(|campaign| campaign.definition.is_none()) {
+                        // Nobody can say what follows, nor whether the person opted out.
+                        let later = now + NO_DEFINITION_WAIT;
+                        let mark = |item: &Matched| {
+                            (item.event.inbox_id, InboxMark::Later { retry_at: later, attempt_id: Some(attempt_id) })
+                        };
+                        outbox.marks.extend(items.iter().map(mark));
+                        continue;
+                    }
                     let basis = items.iter().find_map(|item| item.basis);
                     let inbox = items.iter().map(|item| item.event.inbox_id).collect();
                     outbox.ended.push(self.ended(open, *summary, basis, inbox));
@@ -387,6 +404,10 @@ pub(super) fn attempt_of(
     }
     let open = found.open_unbound.as_ref()?;
     key.call_id.as_ref()?;
+    // A lone webhook may be the first of several calls to this number; a read shows them all at once.
+    if report.source == Source::Webhook {
+        return None;
+    }
     // While the answer to our request is on its way, it may bring the id itself.
     let answered = open.state != OpenState::Dialing;
     (answered && is_newer_call(open, report) == Some(true))
@@ -399,8 +420,8 @@ pub(super) fn is_newer_call(open: &OpenAttempt, report: &CallReport) -> Option<b
     let newer_id = known.zip(report.call_id.as_ref()).and_then(|(known, call_id)| is_newer(call_id, known));
     let made_after = report.created_at.map(|at| at + CLOCK_SKEW_MAX >= open.intent_at);
     match (newer_id, made_after) {
-        (Some(false), _) | (_, Some(false)) => Some(false),
-        (Some(true), _) | (_, Some(true)) => Some(true),
+        (Some(by_id), Some(by_date)) if by_id != by_date => None,
+        (Some(newer), _) | (None, Some(newer)) => Some(newer),
         (None, None) => None,
     }
 }

@@ -56,6 +56,7 @@ pub struct Memory {
 struct DayCount {
     counted_at: Instant,
     day_begins_at: Timestamp,
+    cap: u32,
     starts: u32,
 }
 
@@ -119,9 +120,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         if open_lanes.is_empty() {
             return Ok(report);
         }
-        let reserved = u32::try_from(account.reserved.load(Ordering::Acquire)).unwrap_or(u32::MAX);
-        let mut room =
-            lock(&account.pacer).account_slots(now, self.clock.real_to_civil(HORIZON), reserved).min(BATCH_MAX);
+        let reserved: u32 = lock(&account.reserved).values().sum();
+        let requests = lock(&account.requests).left(now).saturating_sub(reserved);
+        let slots = lock(&account.pacer).account_slots(now, self.clock.real_to_civil(HORIZON), reserved);
+        let mut room = slots.min(requests).min(BATCH_MAX);
         if room == 0 {
             return Ok(report);
         }
@@ -200,7 +202,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         room = room.min({
             let mut pacer = lock(&account.pacer);
             pacer.set_campaign(id, pacing, now);
-            pacer.slots(id, now, self.clock.real_to_civil(HORIZON), 0)
+            pacer.slots(id, now, self.clock.real_to_civil(HORIZON), account.reserved(id).0)
         });
         if room > 0
             && let Some(cap) = pacing.calls_per_day
@@ -227,7 +229,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             if let Some(count) = memory.day_counts.get(&campaign_id) {
                 let same_day = *day == Day::Rolling || count.day_begins_at == day_begins_at;
                 let fresh = self.clock.monotonic().duration_since(count.counted_at) < Duration::from_secs(1);
-                if same_day && (room_left(count) >= BATCH_MAX || fresh) {
+                if same_day && count.cap == cap && (room_left(count) >= BATCH_MAX || fresh) {
                     return Ok(room_left(count));
                 }
             }
@@ -235,7 +237,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let whose = campaign_id.map_or(StartsOf::Account(&account.settings.name), StartsOf::Campaign);
         let counted_at = self.clock.monotonic();
         let starts = self.store.starts_since(whose, day_begins_at, cap).await?;
-        let count = DayCount { counted_at, day_begins_at, starts };
+        let count = DayCount { counted_at, day_begins_at, cap, starts };
         let room = room_left(&count);
         lock(&account.dispatch_memory).day_counts.insert(campaign_id, count);
         Ok(room)

@@ -30,7 +30,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::domain::assistant::Assistant;
-use crate::domain::id::{AccountName, AssistantId, AttemptId, ProviderCallId};
+use crate::domain::id::{AccountName, AssistantId, AttemptId, CampaignId, ProviderCallId};
+use crate::domain::phone::PhoneNumber;
 use crate::port::clock::Clock;
 use crate::port::provider::Provider;
 use crate::port::store::Store;
@@ -69,7 +70,8 @@ pub struct Account<P> {
     roster: Mutex<Roster>,
     newest_call: Mutex<Option<ProviderCallId>>,
     hold: Mutex<Hold>,
-    reserved: AtomicU64,
+    reserved: Mutex<BTreeMap<CampaignId, u32>>,
+    known_phone: Mutex<Option<(PhoneNumber, Timestamp)>>,
     turn: AtomicU64,
     wakes: Wakes,
     records: mpsc::UnboundedSender<Record>,
@@ -99,7 +101,7 @@ struct Roster {
     /// Undocumented refusals in a row.
     refusals: BTreeMap<AssistantId, u32>,
     /// Numbers refused in a row.
-    numbers_refused: u32,
+    numbers_refused: BTreeMap<AssistantId, u32>,
 }
 
 /// Why an account does not dial for a while, as this replica has seen it.
@@ -168,7 +170,8 @@ impl<P: Provider> Account<P> {
             roster: Mutex::new(Roster::default()),
             newest_call: Mutex::new(None),
             hold: Mutex::new(Hold::default()),
-            reserved: AtomicU64::new(0),
+            reserved: Mutex::new(BTreeMap::new()),
+            known_phone: Mutex::new(None),
             turn: AtomicU64::new(0),
             wakes: Wakes::default(),
             records,
@@ -191,6 +194,23 @@ impl<P: Provider> Account<P> {
         let mut newest = lock(&self.newest_call);
         if newest.as_ref().is_none_or(|known| is_newer(call_id, known) == Some(true)) {
             *newest = Some(call_id.clone());
+        }
+    }
+
+    /// Slots of the pacer that are given away and not yet charged: of a campaign, and of all.
+    fn reserved(&self, campaign_id: CampaignId) -> (u32, u32) {
+        let reserved = lock(&self.reserved);
+        (reserved.get(&campaign_id).copied().unwrap_or(0), reserved.values().sum())
+    }
+
+    fn reserve(&self, campaign_id: CampaignId) {
+        *lock(&self.reserved).entry(campaign_id).or_default() += 1;
+    }
+
+    fn give_back(&self, campaign_id: CampaignId) {
+        let mut reserved = lock(&self.reserved);
+        if let Some(count) = reserved.get_mut(&campaign_id) {
+            *count = count.saturating_sub(1);
         }
     }
 

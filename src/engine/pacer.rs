@@ -185,6 +185,13 @@ impl RequestBudget {
         Ok(())
     }
 
+    /// How many requests are left for starts.
+    pub fn left(&mut self, now: Timestamp) -> u32 {
+        let Some(limit) = self.limit else { return u32::MAX };
+        self.forget(now);
+        u32::try_from(limit.saturating_sub(self.sent.len())).unwrap_or(u32::MAX)
+    }
+
     /// Takes a read's request, if reads may have one.
     pub fn read(&mut self, now: Timestamp) -> bool {
         let Some(limit) = self.limit else { return true };

@@ -1,7 +1,6 @@
 //! One permitted call: wait for the slot, take the last look, send once, note what came back.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -45,6 +44,8 @@ pub(super) fn rate_limited_wait(retry_after: Option<Duration>) -> SignedDuration
     retry_after.and_then(|wait| SignedDuration::try_from(wait).ok()).unwrap_or(RATE_LIMITED_WAIT)
 }
 
+/// How long to claim nothing after a permit ran out before its request left, real time.
+const EXPIRED_WAIT: Duration = Duration::from_secs(1);
 /// Numbers refused in a row from which on the numbers are not to blame.
 const NUMBERS_REFUSED_MAX: u32 = 5;
 
@@ -66,7 +67,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         call: OutboundCall,
     ) {
         let account = &self.accounts[name];
-        account.reserved.fetch_add(1, Ordering::AcqRel);
+        account.reserve(start.campaign.campaign_id);
         let engine = Arc::clone(self);
         let name = name.clone();
         self.tasks.spawn(async move {
@@ -82,7 +83,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             let reply = account.provider.place(permit).await;
             if departure.sent_at().is_none() {
                 // The last look gives the slot back when it charges; a request that never got there does it here.
-                account.reserved.fetch_sub(1, Ordering::AcqRel);
+                account.give_back(start.campaign.campaign_id);
             }
             let record = engine.digest(&name, &start, departure.sent_at(), reply).await;
             let _ = account.records.send(record);
@@ -108,7 +109,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let account = &self.accounts[&name];
         #[cfg(test)]
         if super::mutation::Mutation::NoLastLook.is_made() {
-            account.reserved.fetch_sub(1, Ordering::AcqRel);
+            account.give_back(start.campaign.campaign_id);
             return Ok(self.clock.now());
         }
         let campaign_id = start.campaign.campaign_id;
@@ -139,7 +140,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             };
             match wait {
                 None => {
-                    account.reserved.fetch_sub(1, Ordering::AcqRel);
+                    account.give_back(campaign_id);
                     return Ok(now);
                 }
                 Some(wait) => {
@@ -162,6 +163,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 self.note_success(name, assistant_id);
                 if let Some(call_id) = &call_id {
                     account.saw_call(call_id);
+                    *lock(&account.known_phone) = Some((start.intent.due.phone, now));
                 }
                 let reply = ReplyFact::Placed { call_id, poll_at: now + FIRST_READ_AFTER };
                 return Record::Reply(ReplyRecord { attempt_id, sent_at, reply });
@@ -172,7 +174,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 let reply = ReplyFact::InDoubt {
                     reason,
                     accepted,
-                    absence_from: now,
+                    // Whoever stands between us and the provider may give up long before the provider does.
+                    absence_from: sent_at.unwrap_or(now).max(now)
+                        + self.clock.real_to_civil(self.settings.request_timeout),
                     poll_at: now + FIRST_SEARCH_AFTER,
                     deadline_at: now + account.settings.line_max(),
                 };
@@ -182,7 +186,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         };
         let again = |retry_at: Timestamp| Ending::NotPlaced { retry_at };
         let (ending, reason) = match not_placed {
-            NotPlaced::Unsent(reason) => (again(now), reason.to_string()),
+            NotPlaced::Unsent(reason) => {
+                if reason == NotSent::PermitExpired {
+                    // Claims that cannot be sent in time are not worth making at this rate.
+                    account.hold_until(now + self.clock.real_to_civil(EXPIRED_WAIT), "requests do not leave in time");
+                }
+                (again(now), reason.to_string())
+            }
             NotPlaced::Unreachable { reason } => (again(self.note_unreachable(name, &reason, now)), reason),
             NotPlaced::RateLimited { retry_after } => {
                 let wait = rate_limited_wait(retry_after);
@@ -191,7 +201,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 (again(now + wait), "the provider wants fewer requests".to_owned())
             }
             NotPlaced::NumberRefused { reason, suppressed } => {
-                if self.note_number_refused(name) {
+                if self.note_number_refused(name, assistant_id, now) {
                     let ended = Ended::unsent(&start.intent, &start.campaign, Ending::Refused, now, reason);
                     return Record::Ended(Box::new(Ended { sent_at, ..ended }));
                 }
@@ -225,23 +235,26 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let account = &self.accounts[name];
         let mut roster = lock(&account.roster);
         roster.refusals.remove(assistant_id);
-        roster.numbers_refused = 0;
+        roster.numbers_refused.remove(assistant_id);
         drop(roster);
         lock(&account.hold).unreachable = 0;
     }
 
     /// Counts refused numbers. Our numbers have been checked, so many in a row are no fault of the leads: an assistant
-    /// without a number of its own, say, is refused with the same status. Such leads are put back, not out.
-    fn note_number_refused(&self, name: &AccountName) -> bool {
+    /// without a number of its own, say, is refused with the same status. Such leads are put back, not out, and the
+    /// assistant is put aside.
+    fn note_number_refused(&self, name: &AccountName, assistant_id: &AssistantId, now: Timestamp) -> bool {
         let mut roster = lock(&self.accounts[name].roster);
-        roster.numbers_refused += 1;
-        if roster.numbers_refused == NUMBERS_REFUSED_MAX {
+        let in_a_row = roster.numbers_refused.entry(assistant_id.clone()).or_default();
+        *in_a_row += 1;
+        let too_many = *in_a_row >= NUMBERS_REFUSED_MAX;
+        if too_many && roster.aside.insert(assistant_id.clone(), now + ASSISTANT_ASIDE.1).is_none() {
             warn!(
-                provider.account = %name,
-                "Account {name}: {NUMBERS_REFUSED_MAX} numbers were refused in a row; further leads are put back instead"
+                provider.account = %name, assistant.id = %assistant_id,
+                "Assistant {assistant_id} is put aside: {NUMBERS_REFUSED_MAX} numbers in a row were refused"
             );
         }
-        roster.numbers_refused >= NUMBERS_REFUSED_MAX
+        too_many
     }
 
     fn note_unreachable(&self, name: &AccountName, reason: &str, now: Timestamp) -> Timestamp {

@@ -23,7 +23,7 @@ use super::dispatch::PERMIT_VALID;
 use super::finish::Ended;
 use super::lease::HeldLease;
 use super::place::rate_limited_wait;
-use super::{Account, Engine};
+use super::{Account, Engine, lock};
 
 /// Calls to read at once from which on whole pages of the list are cheaper than single calls.
 const SINGLE_READS_MAX: usize = 3;
@@ -61,7 +61,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     pub async fn poll(&self, name: &AccountName) -> Result<PollReport, StoreError> {
         let mut report = PollReport::default();
         let account = &self.accounts[name];
-        let Some(lease) = self.held_lease(account) else { return Ok(report) };
+        let Some(lease) = self.held_lease(account).filter(|_| self.knows_campaigns()) else { return Ok(report) };
         // Before the rows: what is recorded and let go in between is still `dialing` in rows that were read earlier.
         let in_flight = self.in_flight().clone();
         let open = self.store.open_attempts(name).await?;
@@ -385,6 +385,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 Ok(bodies) => bodies,
                 Err(error) => {
                     self.note_read_error(name, &error).await;
+                    // Others are looked for meanwhile, and the provider is not asked the same all the time.
+                    let later = OpenChange { poll_at: Some(now + READ_AGAIN.1), ..OpenChange::note(attempt) };
+                    self.store.change_open(&[later]).await?;
                     break;
                 }
             };
@@ -466,7 +469,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             account.phone_filter_works.store(true, Ordering::Relaxed);
             return Ok(bodies);
         }
-        if account.phone_filter_works.load(Ordering::Relaxed) {
+        if account.phone_filter_works.load(Ordering::Relaxed) || self.phone_filter_finds(account, now, report).await? {
             return Ok(bodies);
         }
         // How a provider compares numbers is documented nowhere. Until its filter has found a call once, that it finds
@@ -480,6 +483,25 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         Ok(bodies)
     }
 
+    /// Tries the filter with a number that was called for certain and must be listed by now.
+    async fn phone_filter_finds(
+        &self,
+        account: &Account<P>,
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<bool, ReadError> {
+        let Some(lag) = account.settings.list_lag_max else { return Ok(false) };
+        let known = *lock(&account.known_phone);
+        let Some((phone, _)) = known.filter(|(_, at)| *at + lag <= now) else { return Ok(false) };
+        report.reads += 1;
+        let query = CallQuery { phone: Some(phone), since: now - SEARCH_MARGIN, until: now, page: 1 };
+        let finds = !account.provider.list_calls(&query).await?.calls.is_empty();
+        if finds {
+            account.phone_filter_works.store(true, Ordering::Relaxed);
+        }
+        Ok(finds)
+    }
+
     async fn list_all(
         &self,
         account: &Account<P>,
@@ -491,6 +513,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut bodies = Vec::new();
         let since = attempt.intent_at - SEARCH_MARGIN;
         for page in 1..=PAGES_MAX {
+            if page > 1 && !account.may_read(now) {
+                return Err(ReadError::Unavailable { reason: "the minute's requests are used up".to_owned() });
+            }
             report.reads += 1;
             let calls = account.provider.list_calls(&CallQuery { phone, since, until: now, page }).await?;
             bodies.extend(calls.calls);

@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
+use crate::domain::attempt::OpenState;
 use crate::domain::id::{AccountName, AttemptId};
 use crate::port::chain::Chain;
 use crate::port::clock::Clock;
 use crate::port::provider::Provider;
-use crate::port::store::{ReplyRecord, Store, StoreError};
+use crate::port::store::{OpenAttempt, OpenChange, ReplyRecord, Store, StoreError};
 
 use super::finish::Ended;
 use super::{Engine, lock};
@@ -67,23 +68,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 Record::Ended(end) => ended.push(*end),
             }
         }
-        let mut told = false;
-        while let Err(problem) = self.try_write(name, &replies, &ended).await {
-            match problem {
-                // Both statements are idempotent, so an unknown commit is simply tried again.
-                StoreError::Unavailable(_) | StoreError::CommitUnknown(_) => {
-                    if !told {
-                        warn!(provider.account = %name, "Replies of account {name} wait: the database does not answer");
-                        told = true;
-                    }
-                    self.clock.sleep(RETRY_WAIT).await;
-                }
-                StoreError::Inconsistent { .. } | StoreError::Refused(_) => {
-                    // Their rows stay `dialing` and count as in flight, so that nobody takes them for never sent; the next
-                    // process finds them in doubt, and the evidence settles them.
-                    error!(provider.account = %name, error = %Chain(&problem), "Replies of account {name} could not be written");
-                    return;
-                }
+        if self.until_written(name, &replies, &ended).await.is_err() {
+            // One record the database refuses must not take its company with it.
+            for reply in replies {
+                self.write_alone(name, reply.attempt_id, &[reply], &[]).await;
+            }
+            for end in ended {
+                self.write_alone(name, end.attempt_id, &[], &[end]).await;
             }
         }
         let mut in_flight = self.in_flight();
@@ -92,6 +83,58 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         drop(in_flight);
         self.accounts[name].wakes.collect.notify_one();
+    }
+
+    async fn write_alone(&self, name: &AccountName, attempt_id: AttemptId, replies: &[ReplyRecord], ended: &[Ended]) {
+        let Err(problem) = self.until_written(name, replies, ended).await else { return };
+        error!(
+            provider.account = %name, attempt.id = %attempt_id, error = %Chain(&problem),
+            "What became of attempt {attempt_id} could not be written; it is in doubt"
+        );
+        while let Err(problem) = self.doubt(name, attempt_id).await {
+            warn!(attempt.id = %attempt_id, error = %Chain(&problem), "Attempt {attempt_id} could not be put in doubt yet");
+            self.clock.sleep(RETRY_WAIT * 20).await;
+        }
+    }
+
+    /// What is known cannot be written, so evidence has to settle it; only positive evidence, for the call may be placed.
+    async fn doubt(&self, name: &AccountName, attempt_id: AttemptId) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let open = self.store.open_attempts(name).await?;
+        let dialing = |open: &&OpenAttempt| open.attempt_id == attempt_id && open.state == OpenState::Dialing;
+        let Some(open) = open.iter().find(dialing) else { return Ok(()) };
+        let change = OpenChange {
+            reason: Some("what became of it could not be written".to_owned()),
+            absence_from: Some(open.deadline_at + self.accounts[name].settings.line_max()),
+            poll_at: Some(now),
+            ..OpenChange::to(open, OpenState::InDoubt)
+        };
+        self.store.change_open(&[change]).await.map(drop)
+    }
+
+    /// Waits for a database that does not answer; both statements are idempotent, so an unknown commit is tried again.
+    ///
+    /// # Errors
+    /// When the database answers and refuses.
+    async fn until_written(
+        &self,
+        name: &AccountName,
+        replies: &[ReplyRecord],
+        ended: &[Ended],
+    ) -> Result<(), StoreError> {
+        let mut told = false;
+        loop {
+            match self.try_write(name, replies, ended).await {
+                Err(StoreError::Unavailable(_) | StoreError::CommitUnknown(_)) => {
+                    if !told {
+                        warn!(provider.account = %name, "Replies of account {name} wait: the database does not answer");
+                        told = true;
+                    }
+                    self.clock.sleep(RETRY_WAIT).await;
+                }
+                done @ (Ok(()) | Err(StoreError::Inconsistent { .. } | StoreError::Refused(_))) => return done,
+            }
+        }
     }
 
     async fn try_write(&self, name: &AccountName, replies: &[ReplyRecord], ended: &[Ended]) -> Result<(), StoreError> {

@@ -26,6 +26,7 @@ pub const VIEW_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// A consistent reading of the control tables.
 pub struct View {
+    read: bool,
     read_at: Instant,
     campaigns: BTreeMap<CampaignId, Arc<LiveCampaign>>,
     groups: BTreeMap<CallingGroupId, String>,
@@ -64,7 +65,7 @@ impl LiveCampaign {
 impl View {
     /// A view that opens nothing.
     pub fn empty(read_at: Instant) -> Self {
-        Self::build(Control::default(), None, read_at)
+        Self { read: false, ..Self::build(Control::default(), None, read_at) }
     }
 
     /// Reads the rows; definitions and calendars that have not changed are taken over from `before`.
@@ -113,7 +114,7 @@ impl View {
             calendars.insert(key, calendar);
         }
         let account_states = control.account_states.into_iter().map(|state| (state.account.clone(), state)).collect();
-        Self { read_at, campaigns, groups, strata, calendars, stops: control.stops, account_states }
+        Self { read: true, read_at, campaigns, groups, strata, calendars, stops: control.stops, account_states }
     }
 
     /// When it was read.
@@ -198,7 +199,6 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let before = self.view();
         let view = View::build(control, Some(&before), read_at);
         self.tell_changes(&before, &view);
-        self.note_campaigns(&before, &view).await?;
         let now = self.clock.now();
         for campaign in view.campaigns() {
             if let Some(definition) = &campaign.definition
@@ -208,7 +208,15 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             }
         }
         self.set_view(view);
-        Ok(())
+        // Words for people come last: they must not keep the tables from being followed.
+        let view = self.view();
+        self.note_campaigns(&before, &view).await
+    }
+
+    /// Whether the control tables have been read since the start. Before that nothing is known of any campaign, and
+    /// nothing may be decided.
+    pub(super) fn knows_campaigns(&self) -> bool {
+        self.view().read
     }
 
     /// Whether the view is fresh enough to dial on.
@@ -273,7 +281,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// The lists of every campaign whose definition is valid.
     pub(super) fn campaign_lists(view: &View) -> Vec<CampaignLists> {
         view.campaigns()
-            .filter(|campaign| campaign.invalid.is_none())
+            .filter(|campaign| campaign.invalid.is_none() && campaign.state != CampaignState::Finished)
             .filter_map(|campaign| {
                 let definition = campaign.definition.as_ref()?;
                 Some(CampaignLists {
