@@ -164,7 +164,15 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             let whose = attempt_of(key, found, &report).or(event.attempt_id.map(|id| (id, None)));
             match whose.filter(|(id, basis)| *basis != Some(MatchBasis::OnlyCandidate) || !ambiguous.contains(id)) {
                 Some((attempt_id, basis)) => matched.push(Matched { event, report, attempt_id, basis }),
-                None => outbox.marks.push((event.inbox_id, unmatched(&event, now))),
+                None => {
+                    if let (Source::Webhook, None, Some(open)) = (report.source, &report.token, &found.open_unbound)
+                        && open.state != OpenState::Dialing
+                    {
+                        // Perhaps ours: a read of all calls to the number tells.
+                        outbox.changes.push(OpenChange { poll_at: Some(now), ..OpenChange::note(open) });
+                    }
+                    outbox.marks.push((event.inbox_id, unmatched(&event, now)));
+                }
             }
         }
         matched

@@ -174,7 +174,7 @@ pub(super) fn learn_sent_at(world: &mut World, id: AttemptId, sent_at: Option<Ti
 
 /// Binds the call unless it is bound, and lets its open attempt know it.
 pub(super) fn learn_call(world: &mut World, id: AttemptId, call_id: &ProviderCallId, basis: MatchBasis) {
-    let account = world.attempt[&id].account.clone();
+    let Some(account) = world.attempt.get(&id).map(|attempt| attempt.account.clone()) else { return };
     if world.bind(&account, call_id, (id, basis)) != id {
         return;
     }
