@@ -31,6 +31,7 @@ macro_rules! for_every_case {
                 only_an_active_campaign_of_the_judged_version_dials,
                 a_lead_that_changed_or_is_gone_is_not_dialed,
                 a_due_row_that_moved_is_not_dialed,
+                a_lead_whose_change_is_not_applied_is_not_dialed,
                 a_phone_has_one_open_attempt_across_campaigns,
                 a_number_that_was_used_is_put_off_and_harms_nobody,
                 confirm_reads_the_person_behind_open_attempts,

@@ -243,6 +243,17 @@ pub async fn a_number_that_was_used_is_put_off_and_harms_nobody<H: Harness>(s: &
     let first = s.dialing(&phone(1)).await;
     s.store().settle(&[s.ended(first, Outcome::NoAnswer, 1)]).await.unwrap();
     let lead = first.key().lead_id;
+pub async fn a_lead_whose_change_is_not_applied_is_not_dialed<H: Harness>(s: &Scene<H>) {
+    let due = s.due_lead(&phone(1)).await;
+    let other = s.due_lead(&phone(2)).await;
+    s.h.edit_phone(due.lead_id, "+49301239999").await;
+    let judged_on_the_new = outdial::port::store::DialIntent { lead_version: 2, ..s.intent(&due) };
+    let begun = s.begin(&s.lease, &[judged_on_the_new.clone(), s.intent(&other)]).await;
+    assert_eq!(begun, [s.intent(&other).attempt_id], "the due row still has the old phone");
+    s.forget_changes().await;
+    assert_eq!(s.begin(&s.lease, &[judged_on_the_new]).await.len(), 1);
+}
+
     s.h.renumber_due(s.campaign, lead, 1, 0).await;
     let damaged = s.h.due(s.campaign, lead).await.unwrap();
     let healthy = s.due_lead(&phone(2)).await;
