@@ -22,6 +22,7 @@ macro_rules! for_every_case {
                 a_lease_that_ran_out_changes_hands_with_a_higher_epoch,
                 a_released_lease_is_free_at_once_and_its_epoch_grows,
                 control_shows_what_steers_dialing,
+                control_keeps_finished_campaigns_while_evidence_may_come,
                 peek_goes_by_date_then_lead_within_its_bounds,
                 a_candidate_carries_what_binds_the_person,
                 contacts_are_those_that_rang_since_the_asked_moment,

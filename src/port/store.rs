@@ -52,7 +52,8 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- what there is to do ---------------------------------------------------------------------------------------
 
-    /// Everything that steers dialing and is small: campaigns that are not finished, calling groups, strata, stops.
+    /// Everything that steers dialing and is small: campaigns, calling groups, strata, stops. Of the finished campaigns
+    /// only those that evidence may still concern: with an open attempt, or among the [`FINISHED_MAX`] last finished.
     fn control(&self) -> impl Future<Output = Result<Control, StoreError>> + Send;
 
     /// Open attempts of one account, in the order of their ids. Bounded by its concurrency plus what is held.
@@ -306,14 +307,18 @@ pub struct Lease {
     pub epoch: Epoch,
 }
 
+/// Finished campaigns that [`Store::control`] answers at most, besides those with an open attempt.
+pub const FINISHED_MAX: u32 = 100;
+
 /// The small tables that steer dialing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Control {
-    /// Every campaign that is not finished, by id.
+    /// By id: every campaign that is not finished, and those finished ones whose definition late evidence may need (its
+    /// goal, its opt-out): with an open attempt, or among the [`FINISHED_MAX`] last finished.
     pub campaigns: Vec<CampaignRow>,
     /// Every calling group: its id and its evidence's key.
     pub groups: Vec<(CallingGroupId, String)>,
-    /// Every combination of campaign, calling group and priority that ever had a due lead.
+    /// Every combination of campaign, calling group and priority that ever had a due lead; finished campaigns left out.
     pub strata: Vec<Stratum>,
     /// Panic stops.
     pub stops: Vec<Stop>,

@@ -45,13 +45,8 @@ fn is_held(world: &World, lead_id: LeadId) -> bool {
 }
 
 pub(super) fn advance(world: &mut World, campaign_id: CampaignId, from: CampaignState, to: CampaignState) -> bool {
-    match world.campaign.get_mut(&campaign_id) {
-        Some(campaign) if campaign.state == from => {
-            campaign.state = to;
-            true
-        }
-        Some(_) | None => false,
-    }
+    world.campaign.get(&campaign_id).is_some_and(|campaign| campaign.state == from)
+        && world.set_campaign_state(campaign_id, to)
 }
 
 pub(super) fn save_roster(world: &mut World, account: &AccountName, roster: &[Assistant]) {
