@@ -221,7 +221,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// How many leads of a campaign are due, open and held, and whether lists are still to be walked or changes of their
-    /// leads to be applied. Changes that wait for a held attempt are left out.
+    /// leads to be applied. Changes that wait for a held attempt are left out. At most 1,000 of each are counted.
     fn backlog(&self, campaign_id: CampaignId) -> impl Future<Output = Result<Backlog, StoreError>> + Send;
 
     /// Takes up to `limit` due leads of a campaign out with one verdict; answers how many there were.
@@ -755,7 +755,10 @@ impl LateResult {
     }
 }
 
-/// What is left of a campaign.
+/// Rows that [`Store::backlog`] counts at most, of each kind.
+pub const BACKLOG_MAX: u32 = 1_000;
+
+/// What is left of a campaign; at most 1,000 are counted ([`BACKLOG_MAX`]), of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Due leads, blocked ones included.

@@ -4,7 +4,7 @@ use crate::domain::assistant::Assistant;
 use crate::domain::attempt::OpenState;
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, CampaignId, LeadId};
-use crate::port::store::{AccountState, Backlog};
+use crate::port::store::{AccountState, BACKLOG_MAX, Backlog};
 
 use super::world::World;
 
@@ -17,13 +17,14 @@ pub(super) fn note(world: &mut World, notes: &[(CampaignId, Option<String>)]) {
 }
 
 pub(super) fn backlog(world: &World, campaign_id: CampaignId) -> Backlog {
+    let most = BACKLOG_MAX as usize;
     let leads = (campaign_id, LeadId(i64::MIN))..=(campaign_id, LeadId(i64::MAX));
     let open = || world.open_attempt.values().filter(|open| open.attempt_id.key().campaign_id == campaign_id);
-    let held = open().filter(|open| open.state == OpenState::Held).count() as u64;
+    let held = |wanted| open().filter(|open| (open.state == OpenState::Held) == wanted).take(most).count() as u64;
     Backlog {
-        due: world.due_of_lead.range(leads).count() as u64,
-        open: open().count() as u64 - held,
-        held,
+        due: world.due_of_lead.range(leads).take(most).count() as u64,
+        open: held(false),
+        held: held(true),
         enrolling: enrolling(world, campaign_id),
     }
 }
