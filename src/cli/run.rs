@@ -78,7 +78,8 @@ impl Daemon {
     pub(super) async fn start(config: &Config, database: &Database, clock: ScaledClock) -> Result<Self, Failure> {
         let listener = http::bind(config.http.listen).await.map_err(Failure::world)?;
         let address = listener.local_addr().context("read the address of http.listen")?;
-        let store = PostgresStore::open(database.pool.clone()).await.context("open the store")?;
+        let store = PostgresStore::open(database.dial_pool.clone()).await.context("open the store")?;
+        let inbox = PostgresStore::open(database.pool.clone()).await.context("open the store of the receiver")?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
             tzdb = tzdb_version(),
@@ -95,7 +96,7 @@ impl Daemon {
         let driver = Driver::start(&engine);
         let stop_receiver = CancellationToken::new();
         let options = receiver_options(config, &engine, &driver);
-        let receiver = tokio::spawn(http::serve(listener, Arc::new(store), clock, options, stop_receiver.clone()));
+        let receiver = tokio::spawn(http::serve(listener, Arc::new(inbox), clock, options, stop_receiver.clone()));
         Ok(Self { engine, address, driver, receiver, stop_receiver })
     }
 
