@@ -117,6 +117,10 @@ person: { calls_per_day: 0 }
     )
 });
 
+refused!(too_many_calls_per_person, {
+    Case::new().file("a.yaml", GOOD).file("b.yaml", "person: { calls_per_day: 51 }\n")
+});
+
 refused!(limits_of_zero, {
     Case::new().file(
         "a.yaml",

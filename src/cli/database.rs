@@ -9,15 +9,19 @@ use tracing::info;
 
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::embedded::{EmbeddedPostgres, Options};
-use crate::adapter::postgres::connect::{PoolPurpose, SchemaProblem, connect, migrate, pending_or_unknown};
+use crate::adapter::postgres::connect::{
+    self, ConnectError, PoolPurpose, SchemaProblem, connect, migrate, pending_or_unknown,
+};
 use crate::config::{Config, DatabaseLocation};
 
 use super::Failure;
 
 /// An open database, with the private server behind it if there is one.
 pub struct Database {
-    /// Connections.
+    /// Connections of commands, of the receiver and of what is read at the start.
     pub pool: PgPool,
+    /// Connections of the daemon's passes, apart from the rest; none is made before the first pass asks for one.
+    pub dial_pool: PgPool,
     /// The private server that this process started, to be stopped last.
     pub server: Option<EmbeddedPostgres>,
 }
@@ -39,16 +43,16 @@ impl Database {
             DatabaseLocation::Url(url) => (url.clone(), None),
             DatabaseLocation::Embedded { data_dir } => start_private(data_dir).await?,
         };
-        let purpose = PoolPurpose {
-            application_name: "outdial",
-            connections_max: config.database.connections + config.database.dial_connections,
-        };
-        let pool = connect(&url, purpose).await.map_err(|error| {
+        let failure = |error: ConnectError| {
             let remedy = error.remedy();
             Failure::world(anyhow!("{error}; {remedy}"))
-        })?;
+        };
+        let purpose = PoolPurpose { application_name: "outdial", connections_max: config.database.connections };
+        let pool = connect(&url, purpose).await.map_err(failure)?;
+        let dial_pool =
+            connect::pool(connect::options(&url, "outdial passes").map_err(failure)?, config.database.dial_connections);
         let apply = migrations == Migrations::Apply || server.is_some();
-        let database = Self { pool, server };
+        let database = Self { pool, dial_pool, server };
         database.check_schema(apply).await?;
         Ok(database)
     }
@@ -81,6 +85,7 @@ impl Database {
 
     /// Closes the connections and stops the private server.
     pub async fn close(self) -> Result<(), Failure> {
+        self.dial_pool.close().await;
         self.pool.close().await;
         if let Some(server) = self.server {
             server.stop().await.context("stop the private database server")?;

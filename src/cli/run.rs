@@ -18,13 +18,11 @@ use crate::adapter::postgres::PostgresStore;
 use crate::adapter::postgres::status::account_statuses;
 use crate::config::Config;
 use crate::domain::zone::tzdb_version;
+use crate::port::clock::Clock;
 
 use super::database::{Database, Migrations, civil_clock};
 use super::wire::{self, Drained, Driver, Engine};
 use super::{Failure, Outcome};
-
-/// A pass that has not ended well for so long makes `/livez` fail.
-const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// Run the daemon until SIGTERM or Ctrl-C. The first one drains: no new dials, running requests finish, results are
 /// recorded. The second ends it at once.
@@ -78,7 +76,8 @@ impl Daemon {
     pub(super) async fn start(config: &Config, database: &Database, clock: ScaledClock) -> Result<Self, Failure> {
         let listener = http::bind(config.http.listen).await.map_err(Failure::world)?;
         let address = listener.local_addr().context("read the address of http.listen")?;
-        let store = PostgresStore::open(database.pool.clone()).await.context("open the store")?;
+        let store = PostgresStore::open(database.dial_pool.clone()).await.context("open the store")?;
+        let inbox = PostgresStore::open(database.pool.clone()).await.context("open the store of the receiver")?;
         info!(
             version = env!("CARGO_PKG_VERSION"),
             tzdb = tzdb_version(),
@@ -91,11 +90,11 @@ impl Daemon {
             warn!("The civil clock is scaled: {clock}");
         }
         tell_forgotten_accounts(config, database).await?;
-        let engine = wire::engine(config, store.clone(), clock)?;
+        let engine = wire::engine(config, store, clock)?;
         let driver = Driver::start(&engine);
         let stop_receiver = CancellationToken::new();
         let options = receiver_options(config, &engine, &driver);
-        let receiver = tokio::spawn(http::serve(listener, Arc::new(store), clock, options, stop_receiver.clone()));
+        let receiver = tokio::spawn(http::serve(listener, Arc::new(inbox), clock, options, stop_receiver.clone()));
         Ok(Self { engine, address, driver, receiver, stop_receiver })
     }
 
@@ -120,6 +119,7 @@ fn receiver_options(config: &Config, engine: &Arc<Engine>, driver: &Driver) -> R
         .collect();
     let wake = Arc::clone(engine);
     let ready = Arc::clone(engine);
+    let live = Arc::clone(engine);
     let freshness = driver.freshness.clone();
     let told = AtomicBool::new(false);
     ReceiverOptions {
@@ -132,11 +132,11 @@ fn receiver_options(config: &Config, engine: &Arc<Engine>, driver: &Driver) -> R
         }),
         ready: Box::new(move || ready.view_is_fresh(&ready.view())),
         live: Box::new(move || {
-            let stale = freshness.stalest().filter(|(_, at)| at.elapsed() > STALE_AFTER);
-            if let Some((pass, _)) = &stale
+            let stale = freshness.stale(live.clock.monotonic());
+            if let Some(pass) = &stale
                 && !told.swap(true, Ordering::Relaxed)
             {
-                error!(pass, "Pass {pass} has not ended well for a minute");
+                error!(pass, "Pass {pass} should have ended well a minute ago");
             }
             if stale.is_none() {
                 told.store(false, Ordering::Relaxed);

@@ -114,9 +114,9 @@ pub struct Config {
 pub struct DatabaseConfig {
     /// Which server.
     pub location: DatabaseLocation,
-    /// Most connections for dialing.
+    /// Most connections for the daemon's passes.
     pub dial_connections: u32,
-    /// Most connections for everything else.
+    /// Most connections for the receiver, what is read at the start, and each command.
     pub connections: u32,
 }
 

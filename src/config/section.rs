@@ -13,6 +13,7 @@ use super::{
 };
 use crate::domain::definition::read_day;
 use crate::domain::document::{Cursor, Fields, show_duration};
+use crate::domain::person::CALLS_PER_DAY_MAX;
 
 /// Reads the merged layers. `state_dir` is where state goes when nothing else is said.
 pub(super) fn read(cursor: &Cursor<'_>, state_dir: Option<&Path>) -> Option<Config> {
@@ -119,7 +120,12 @@ fn read_bytes(cursor: &Cursor<'_>) -> Option<usize> {
 
 fn read_person(cursor: &Cursor<'_>) -> Option<PersonConfig> {
     let fields = cursor.fields()?;
-    let calls_per_day = fields.optional("calls_per_day", |cursor| cursor.limit("null lifts the limit"));
+    let calls_per_day = fields.optional("calls_per_day", |cursor| match cursor.limit("null lifts the limit")? {
+        limit if limit.get() > CALLS_PER_DAY_MAX => {
+            cursor.wrong(format_args!("must be at most {CALLS_PER_DAY_MAX}"), "null lifts the limit")
+        }
+        limit => Some(limit),
+    });
     let day = fields.required("day", |cursor| read_day(&cursor));
     let min_gap_between_campaigns = fields.required("min_gap_between_campaigns", |cursor| {
         cursor.duration(SignedDuration::ZERO..=SignedDuration::from_hours(24 * 365))

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::campaign::CampaignState;
-use super::lead::{EnrolmentAction, LeadPlace, LeadRow, Place};
+use super::lead::{DueKey, EnrolmentAction, LeadPlace, LeadRow, Place};
 use super::outcome::Disposition;
 use super::phone::PhoneNumber;
 use super::retry::Verdict;
@@ -66,6 +66,8 @@ pub fn decide(
     }
     let group_key = GroupEvidence::from_lead(lead.time_zone.as_deref()).key();
     let not_before = lead.not_before.map_or(now, |not_before| not_before.max(now));
+    // Before the first attempt only the lead's own date tells a lead to wait; what else stops it is judged when it is due.
+    let waits_too_long = |due: &DueKey| due.attempt_no == 1 && due.due_at > not_before;
     match &place.place {
         Place::Nowhere => Some(EnrolmentAction::Due {
             phone,
@@ -79,6 +81,7 @@ pub fn decide(
             if due.phone == phone
                 && due.stratum.priority == lead.priority
                 && due.due_at >= lead.not_before.unwrap_or(due.due_at)
+                && !waits_too_long(due)
                 && campaign.due_group_key == Some(&group_key) =>
         {
             None
@@ -88,7 +91,7 @@ pub fn decide(
             phone,
             group_key,
             priority: lead.priority,
-            due_at: due.due_at.max(not_before),
+            due_at: if waits_too_long(due) { not_before } else { due.due_at.max(not_before) },
         }),
         Place::Disposed { disposition, phone: enrolled, .. } => {
             let again = match disposition {
@@ -115,7 +118,8 @@ pub fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::{CampaignId, LeadId, LeadListId};
+    use crate::domain::id::{CallingGroupId, CampaignId, LeadId, LeadListId};
+    use crate::domain::lead::Stratum;
     use jiff::SignedDuration;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -208,5 +212,44 @@ mod tests {
             panic!("a new lead becomes due")
         };
         assert_eq!(due_at, at);
+    }
+
+    /// Where a due lead of attempt number `attempt_no` goes, in hours from now.
+    #[track_caller]
+    fn check_due(attempt_no: u16, due_at: i64, not_before: Option<i64>, expected: Option<i64>) {
+        let hours = |hours| NOW + SignedDuration::from_hours(hours);
+        let lead = LeadRow { not_before: not_before.map(hours), ..lead() };
+        let key = GroupEvidence::from_lead(lead.time_zone.as_deref()).key();
+        let due = DueKey {
+            stratum: Stratum { campaign_id: CampaignId(1), calling_group_id: CallingGroupId(1), priority: 5 },
+            due_at: hours(due_at),
+            lead_id: lead.lead_id,
+            attempt_no,
+            tries: attempt_no - 1,
+            phone: PhoneNumber::parse(&lead.phone).unwrap(),
+        };
+        let facts = EnrolmentFacts { due_group_key: Some(&key), ..ACTIVE };
+        let found = decide(Some(&lead), &place(Place::Due(due)), facts, NOW).map(|action| match action {
+            EnrolmentAction::Move { due_at, .. } => due_at,
+            EnrolmentAction::Due { .. } | EnrolmentAction::Dispose { .. } => panic!("a due lead moves: {action:?}"),
+        });
+        assert_eq!(found, expected.map(hours));
+    }
+
+    #[test]
+    fn an_earlier_date_brings_a_lead_forward_before_its_first_attempt() {
+        check_due(1, 5, Some(2), Some(2));
+        check_due(1, 5, Some(-2), Some(0));
+        check_due(1, 5, None, Some(0));
+        check_due(1, 5, Some(7), Some(7));
+        // Nothing to do: due as its date says, or long since.
+        check_due(1, 5, Some(5), None);
+        check_due(1, 0, None, None);
+        check_due(1, -3, None, None);
+        check_due(1, -3, Some(-4), None);
+        // A retry waits as its rule says.
+        check_due(2, 5, Some(2), None);
+        check_due(2, 5, None, None);
+        check_due(2, 5, Some(7), Some(7));
     }
 }

@@ -34,6 +34,9 @@ pub struct Suppression {
     pub expires_at: Option<Timestamp>,
 }
 
+/// The largest limit of calls per person and day: a store reads no more contacts than this.
+pub const CALLS_PER_DAY_MAX: u32 = 50;
+
 /// How often a person may be called, across campaigns and accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonLimits {

@@ -53,9 +53,9 @@ pub struct PastAttempt {
     pub refused: bool,
 }
 
-/// The first wait after a refusal nobody documents; doubles with each further one.
+/// The first wait after a refusal nobody documents, or a withdrawn call; doubles with each further one.
 pub const REFUSED_WAIT: SignedDuration = SignedDuration::from_mins(15);
-/// Refusals in a row after which the attempt counts as failed.
+/// Refusals and withdrawn calls in a row after which the attempt counts as failed.
 pub const REFUSED_MAX: usize = 5;
 
 /// The end of an attempt, as far as the rules care.
@@ -103,16 +103,8 @@ pub fn after_attempt(policy: &RetryPolicy, past: &[PastAttempt], end: &AttemptEn
     let series = current_series(past, end.tries);
     match &end.ending {
         Ending::NotPlaced { retry_at } => (Outcome::NotPlaced, end.again(*retry_at, end.tries)),
-        Ending::Canceled => (Outcome::Canceled, end.again(end.ended_at, end.tries)),
-        Ending::Refused => {
-            let refusals = 1 + series.iter().rev().take_while(|attempt| attempt.refused).count();
-            if refusals >= REFUSED_MAX {
-                (Outcome::Failed, after_try(policy, series, end, Outcome::Failed))
-            } else {
-                let wait = REFUSED_WAIT * (1 << (refusals - 1));
-                (Outcome::NotPlaced, end.again(end.ended_at + wait, end.tries))
-            }
-        }
+        Ending::Canceled => after_refusal(policy, series, end, Outcome::Canceled),
+        Ending::Refused => after_refusal(policy, series, end, Outcome::NotPlaced),
         Ending::Rejected(verdict) => (Outcome::Rejected, end.done(verdict.clone(), end.tries)),
         Ending::Answered { goal_met: None } => {
             (Outcome::Answered, end.done(Verdict::new(Disposition::Reached, "a person was reached"), end.tries + 1))
@@ -132,6 +124,22 @@ pub fn after_attempt(policy: &RetryPolicy, past: &[PastAttempt], end: &AttemptEn
             (Outcome::Unknown, end.done(verdict, end.tries + 1))
         }
     }
+}
+
+/// Nothing rang and nobody says until when: each wait is twice the one before, and the last in a row is a failed try.
+fn after_refusal(
+    policy: &RetryPolicy,
+    series: &[PastAttempt],
+    end: &AttemptEnd,
+    outcome: Outcome,
+) -> (Outcome, NextPlace) {
+    let refused = |attempt: &&PastAttempt| attempt.refused || attempt.outcome == Outcome::Canceled;
+    let in_a_row = 1 + series.iter().rev().take_while(refused).count();
+    if in_a_row >= REFUSED_MAX {
+        return (Outcome::Failed, after_try(policy, series, end, Outcome::Failed));
+    }
+    let wait = REFUSED_WAIT * (1 << (in_a_row - 1));
+    (outcome, end.again(end.ended_at + wait, end.tries))
 }
 
 fn after_try(policy: &RetryPolicy, series: &[PastAttempt], end: &AttemptEnd, outcome: Outcome) -> NextPlace {
@@ -274,7 +282,7 @@ mod tests {
         check(&none, 0, Ending::Answered { goal_met: Some(true) }, (Answered, Err(Disposition::GoalMet), 1));
         check(&none, 0, Ending::Answered { goal_met: Some(false) }, (Answered, Ok(60), 1));
         check(&none, 0, Ending::Unknown, (Unknown, Err(Disposition::Exhausted), 1));
-        check(&none, 0, Ending::Canceled, (Canceled, Ok(0), 0));
+        check(&none, 0, Ending::Canceled, (Canceled, Ok(15), 0));
         check(&none, 0, Ending::NotPlaced { retry_at: at(3) }, (NotPlaced, Ok(3), 0));
         let suppressed = Verdict::new(Disposition::Suppressed, "provider's list");
         check(&none, 0, Ending::Rejected(suppressed), (Rejected, Err(Disposition::Suppressed), 0));
@@ -332,6 +340,21 @@ mod tests {
             });
         }
         check(&history, 0, Ending::Refused, (Outcome::Failed, Err(Disposition::Exhausted), 1));
+    }
+
+    #[test]
+    fn withdrawn_calls_wait_like_refusals_and_end_as_failed() {
+        use Outcome::*;
+        let mut history = past(&[(0, NoAnswer)]);
+        for minutes in [15, 30, 60, 120] {
+            check(&history, 1, Ending::Canceled, (Canceled, Ok(minutes), 1));
+            let attempt_id = id(history.len() as u16 + 1);
+            history.push(PastAttempt { attempt_id, tries: 1, outcome: Canceled, goal_met: None, refused: false });
+        }
+        check(&history, 1, Ending::Canceled, (Failed, Err(Disposition::Exhausted), 2));
+        check(&history, 1, Ending::Refused, (Failed, Err(Disposition::Exhausted), 2));
+        check(&past(&[(0, Canceled), (0, NotPlaced)]), 0, Ending::Canceled, (Canceled, Ok(15), 0));
+        check(&past(&[(0, Canceled), (0, Busy)]), 1, Ending::Canceled, (Canceled, Ok(15), 1));
     }
 
     #[test]

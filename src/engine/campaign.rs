@@ -23,7 +23,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// When the database does not answer; running it again is safe.
     pub async fn turn_campaigns(&self) -> Result<(), StoreError> {
         let view = self.view();
-        self.store.set_campaign_lists(&Self::campaign_lists(&view)).await?;
+        let mut lists = Self::campaign_lists(&view);
+        // A finished campaign is in the view for late evidence; nothing enrols in it.
+        lists.retain(|of| view.campaign(of.campaign_id).is_some_and(|it| it.state != CampaignState::Finished));
+        self.store.set_campaign_lists(&lists).await?;
         let now = self.clock.now();
         for campaign in view.campaigns() {
             match campaign.state {

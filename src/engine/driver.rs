@@ -22,18 +22,59 @@ use super::{Engine, lock};
 /// Between two runs of a pass while the database does not answer.
 const FAILED_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// When each pass last ended well; what health pages and watchdogs look at.
+/// A pass that has not ended well for its period and so much more stands still.
+const STALE_AFTER: Duration = Duration::from_secs(60);
+
+/// When each running pass is to have ended well; what health pages and watchdogs look at.
 #[derive(Clone, Default)]
-pub struct Freshness(Arc<Mutex<BTreeMap<String, Instant>>>);
+pub struct Freshness(Arc<Mutex<BTreeMap<String, Fresh>>>);
+
+#[derive(Clone, Copy)]
+struct Fresh {
+    /// The start of the pass, until it has ended well.
+    ended_well_at: Instant,
+    period: Duration,
+}
 
 impl Freshness {
-    fn stamp(&self, pass: &str, at: Instant) {
-        lock(&self.0).insert(pass.to_owned(), at);
+    fn begin(&self, pass: &str, period: Duration, now: Instant) {
+        lock(&self.0).insert(pass.to_owned(), Fresh { ended_well_at: now, period });
     }
 
-    /// The pass that has not ended well for the longest time, and since when; `None` before the first has.
-    pub fn stalest(&self) -> Option<(String, Instant)> {
-        lock(&self.0).iter().min_by_key(|(_, at)| **at).map(|(pass, at)| (pass.clone(), *at))
+    fn stamp(&self, pass: &str, now: Instant) {
+        if let Some(fresh) = lock(&self.0).get_mut(pass) {
+            fresh.ended_well_at = now;
+        }
+    }
+
+    /// A pass that was told to end does not stand still.
+    fn end(&self, pass: &str) {
+        lock(&self.0).remove(pass);
+    }
+
+    /// The pass that stands still, the one for the longest time if there are several.
+    pub fn stale(&self, now: Instant) -> Option<String> {
+        lock(&self.0)
+            .iter()
+            .map(|(pass, fresh)| (fresh.ended_well_at + fresh.period + STALE_AFTER, pass))
+            .filter(|(stale_at, _)| now > *stale_at)
+            .min()
+            .map(|(_, pass)| pass.clone())
+    }
+}
+
+/// How often a pass runs.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// From the end of a run to the next.
+    pause: Duration,
+    /// How long a run may wait before it works.
+    wait: Duration,
+}
+
+impl From<Duration> for Pace {
+    fn from(pause: Duration) -> Self {
+        Self { pause, wait: Duration::ZERO }
     }
 }
 
@@ -44,7 +85,7 @@ pub struct Driver {
     loops: TaskTracker,
     /// Those of the loops that may give out permits.
     dispatching: TaskTracker,
-    /// When each pass last ended well.
+    /// When each pass is to have ended well.
     pub freshness: Freshness,
 }
 
@@ -103,16 +144,16 @@ impl Driver {
         let account = name.clone();
         tokio::spawn(async move { recorder.record_forever(account).await });
         let pass = |pass: &str| format!("{pass} {name}");
-        self.run_account(engine, name, &pass("dispatch"), periods.dispatch, |engine, name| async move {
+        self.run_account(engine, name, &pass("dispatch"), periods.dispatch.into(), |engine, name| async move {
             engine.dispatch(&name).await.map(|report| report.permitted > 0)
         });
-        self.run_account(engine, name, &pass("collect"), periods.collect, |engine, name| async move {
+        self.run_account(engine, name, &pass("collect"), periods.collect.into(), |engine, name| async move {
             engine.collect(&name).await.map(|report| report.looked_at as u32 >= super::collect::BATCH_MAX)
         });
-        self.run_account(engine, name, &pass("poll"), periods.poll, |engine, name| async move {
+        self.run_account(engine, name, &pass("poll"), periods.poll.into(), |engine, name| async move {
             engine.poll(&name).await.map(|_| false)
         });
-        let until_read = periods.campaign.min(roster_period);
+        let until_read = Pace { pause: periods.campaign.min(roster_period), wait: roster_period };
         let first = Arc::new(std::sync::atomic::AtomicBool::new(true));
         self.run_account(engine, name, &pass("roster"), until_read, move |engine, name| {
             let first = Arc::clone(&first);
@@ -138,7 +179,7 @@ impl Driver {
         engine: &Arc<Engine<S, P, C>>,
         name: &AccountName,
         pass: &str,
-        period: Duration,
+        pace: Pace,
         work: impl Fn(Arc<Engine<S, P, C>>, AccountName) -> F + Send + Sync + 'static,
     ) where
         S: Store,
@@ -157,7 +198,7 @@ impl Driver {
         self.spawn(
             engine,
             pass.to_owned(),
-            period,
+            pace,
             move |engine| work(engine, name.clone()),
             move |engine| {
                 let wakes = &engine.accounts[&account].wakes;
@@ -184,7 +225,7 @@ impl Driver {
         C: Clock,
         F: Future<Output = Result<bool, StoreError>> + Send,
     {
-        self.spawn(engine, pass.to_owned(), period, work, |_| None);
+        self.spawn(engine, pass.to_owned(), period.into(), work, |_| None);
     }
 
     /// Runs a pass until the end: again at once while it says there is more, else after its period or when woken.
@@ -192,7 +233,7 @@ impl Driver {
         &self,
         engine: &Arc<Engine<S, P, C>>,
         pass: String,
-        period: Duration,
+        pace: Pace,
         work: impl Fn(Arc<Engine<S, P, C>>) -> F + Send + Sync + 'static,
         wake: impl for<'a> Fn(&'a Engine<S, P, C>) -> Option<&'a Notify> + Send + Sync + 'static,
     ) where
@@ -210,22 +251,23 @@ impl Driver {
         let tracker = if finishes_run { &self.dispatching } else { &self.loops };
         let engine = Arc::clone(engine);
         let freshness = self.freshness.clone();
+        freshness.begin(&pass, pace.pause + pace.wait, engine.clock.monotonic());
         tracker.spawn(async move {
             let mut failures = 0u32;
             loop {
                 if stop.is_cancelled() {
-                    return;
+                    break;
                 }
                 let again = tokio::select! {
                     biased;
-                    () = stop.cancelled(), if !finishes_run => return,
+                    () = stop.cancelled(), if !finishes_run => break,
                     again = work(Arc::clone(&engine)) => again,
                 };
                 let pause = match again {
                     Ok(more) => {
                         failures = 0;
                         freshness.stamp(&pass, engine.clock.monotonic());
-                        if more { Duration::ZERO } else { period }
+                        if more { Duration::ZERO } else { pace.pause }
                     }
                     Err(problem) => {
                         failures += 1;
@@ -245,11 +287,12 @@ impl Driver {
                 };
                 tokio::select! {
                     biased;
-                    () = stop.cancelled() => return,
+                    () = stop.cancelled() => break,
                     () = woken => {}
                     () = engine.clock.sleep(pause) => {}
                 }
             }
+            freshness.end(&pass);
         });
     }
 
@@ -313,5 +356,31 @@ fn tell_failure(pass: &str, failures: u32, problem: &StoreError) {
         StoreError::Inconsistent { .. } | StoreError::Refused(_) => {
             error!(pass, error = %Chain(problem), "Pass {pass} failed: a person must look");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_is_stale_a_minute_after_its_period() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let freshness = Freshness::default();
+        freshness.begin("control", Duration::from_secs(1), start);
+        freshness.begin("roster main", Duration::from_secs(300), start);
+        assert_eq!(freshness.stale(after(61)), None);
+        assert_eq!(freshness.stale(after(62)).as_deref(), Some("control"), "it has never ended well");
+
+        freshness.stamp("control", after(350));
+        assert_eq!(freshness.stale(after(360)), None, "the other one sleeps for five minutes");
+        assert_eq!(freshness.stale(after(361)).as_deref(), Some("roster main"));
+        assert_eq!(freshness.stale(after(500)).as_deref(), Some("roster main"), "the one that stands still for longer");
+
+        freshness.end("roster main");
+        freshness.stamp("roster main", after(500));
+        assert_eq!(freshness.stale(after(411)), None);
+        assert_eq!(freshness.stale(after(1_000)).as_deref(), Some("control"));
     }
 }

@@ -52,7 +52,8 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- what there is to do ---------------------------------------------------------------------------------------
 
-    /// Everything that steers dialing and is small: campaigns that are not finished, calling groups, strata, stops.
+    /// Everything that steers dialing and is small: campaigns, calling groups, strata, stops. Of the finished campaigns
+    /// only those that evidence may still concern: with an open attempt, or among the [`FINISHED_MAX`] last finished.
     fn control(&self) -> impl Future<Output = Result<Control, StoreError>> + Send;
 
     /// Open attempts of one account, in the order of their ids. Bounded by its concurrency plus what is held.
@@ -220,7 +221,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// How many leads of a campaign are due, open and held, and whether lists are still to be walked or changes of their
-    /// leads to be applied. Changes that wait for a held attempt are left out.
+    /// leads to be applied. Changes that wait for a held attempt are left out. At most 1,000 of each are counted.
     fn backlog(&self, campaign_id: CampaignId) -> impl Future<Output = Result<Backlog, StoreError>> + Send;
 
     /// Takes up to `limit` due leads of a campaign out with one verdict; answers how many there were.
@@ -306,14 +307,18 @@ pub struct Lease {
     pub epoch: Epoch,
 }
 
+/// Finished campaigns that [`Store::control`] answers at most, besides those with an open attempt.
+pub const FINISHED_MAX: u32 = 100;
+
 /// The small tables that steer dialing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Control {
-    /// Every campaign that is not finished, by id.
+    /// By id: every campaign that is not finished, and those finished ones whose definition late evidence may need (its
+    /// goal, its opt-out): with an open attempt, or among the [`FINISHED_MAX`] last finished.
     pub campaigns: Vec<CampaignRow>,
     /// Every calling group: its id and its evidence's key.
     pub groups: Vec<(CallingGroupId, String)>,
-    /// Every combination of campaign, calling group and priority that ever had a due lead.
+    /// Every combination of campaign, calling group and priority that ever had a due lead; finished campaigns left out.
     pub strata: Vec<Stratum>,
     /// Panic stops.
     pub stops: Vec<Stop>,
@@ -750,7 +755,10 @@ impl LateResult {
     }
 }
 
-/// What is left of a campaign.
+/// Rows that [`Store::backlog`] counts at most, of each kind.
+pub const BACKLOG_MAX: u32 = 1_000;
+
+/// What is left of a campaign; at most 1,000 are counted ([`BACKLOG_MAX`]), of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Due leads, blocked ones included.

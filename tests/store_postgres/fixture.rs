@@ -67,6 +67,8 @@ impl World {
         .execute(&self.pool)
         .await
         .unwrap();
+        // As if enrolment had seen to it.
+        sqlx::query("delete from lead_change where lead_id = $1").bind(lead_id).execute(&self.pool).await.unwrap();
         let due = DueKey {
             stratum: Stratum { campaign_id: CampaignId(campaign_id), calling_group_id: CallingGroupId(1), priority: 5 },
             due_at: now() - MINUTE,

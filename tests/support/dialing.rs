@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use outdial::domain::campaign::CampaignState;
 use outdial::domain::id::{AccountName, CallingGroupId};
 use outdial::domain::outcome::{Disposition, Outcome};
-use outdial::port::store::{AccountState, EnrolmentAction, EnrolmentStep, Lease, Probe, StartsOf, Store};
+use outdial::port::store::{AccountState, EnrolmentAction, EnrolmentStep, FINISHED_MAX, Lease, Probe, StartsOf, Store};
 
 use super::harness::Harness;
 use super::scene::{GROUP, Scene, TTL, at, call_id, owner, phone};
@@ -56,8 +56,12 @@ pub async fn control_shows_what_steers_dialing<H: Harness>(s: &Scene<H>) {
 
     let control = s.store().control().await.unwrap();
     let campaigns: Vec<_> = control.campaigns.iter().map(|row| (row.campaign_id, row.state, row.version)).collect();
-    assert_eq!(campaigns, [(s.campaign, CampaignState::Active, 1), (paused, CampaignState::Paused, 2)]);
-    assert!(control.campaigns.iter().all(|row| row.campaign_id != finished));
+    let expected = [
+        (s.campaign, CampaignState::Active, 1),
+        (paused, CampaignState::Paused, 2),
+        (finished, CampaignState::Finished, 1),
+    ];
+    assert_eq!(campaigns, expected);
     assert_eq!(control.groups, [(due.stratum.calling_group_id, GROUP.to_owned())]);
     assert_eq!(control.strata, [due.stratum]);
     assert_eq!(control.stops.len(), 1);
@@ -68,6 +72,25 @@ pub async fn control_shows_what_steers_dialing<H: Harness>(s: &Scene<H>) {
     s.store().save_account_state(&cured).await.unwrap();
     let control = s.store().control().await.unwrap();
     assert!(control.account_states.iter().all(|state| state.problem.is_none()));
+}
+
+pub async fn control_keeps_finished_campaigns_while_evidence_may_come<H: Harness>(s: &Scene<H>) {
+    let open = s.dialing(&phone(1)).await;
+    s.h.set_state(s.campaign, CampaignState::Finished).await;
+    let mut later = Vec::new();
+    for number in 0..=FINISHED_MAX {
+        later.push(s.h.insert_campaign(&format!("over {number}"), CampaignState::Finished).await);
+    }
+    let shown = async || {
+        let control = s.store().control().await.unwrap();
+        assert_eq!(control.strata, [], "no lane of a finished campaign");
+        control.campaigns.into_iter().map(|row| row.campaign_id).collect::<Vec<_>>()
+    };
+    let last = &later[1..];
+    assert_eq!(shown().await, [&[s.campaign], last].concat(), "its attempt is open; the oldest other has gone");
+    let end = s.ended_for_good(open, Outcome::NoAnswer, Disposition::Exhausted, 1);
+    s.store().settle(&[end]).await.unwrap();
+    assert_eq!(shown().await, last);
 }
 
 pub async fn peek_goes_by_date_then_lead_within_its_bounds<H: Harness>(s: &Scene<H>) {
@@ -218,6 +241,17 @@ pub async fn a_lead_that_changed_or_is_gone_is_not_dialed<H: Harness>(s: &Scene<
     s.h.delete_lead(gone.lead_id).await;
     assert_eq!(s.begin(&s.lease, &[s.intent(&changed), s.intent(&gone)]).await, []);
     assert!(s.h.due(s.campaign, changed.lead_id).await.is_some(), "it stays due until the change is applied");
+}
+
+pub async fn a_lead_whose_change_is_not_applied_is_not_dialed<H: Harness>(s: &Scene<H>) {
+    let due = s.due_lead(&phone(1)).await;
+    let other = s.due_lead(&phone(2)).await;
+    s.h.edit_phone(due.lead_id, "+49301239999").await;
+    let judged_on_the_new = outdial::port::store::DialIntent { lead_version: 2, ..s.intent(&due) };
+    let begun = s.begin(&s.lease, &[judged_on_the_new.clone(), s.intent(&other)]).await;
+    assert_eq!(begun, [s.intent(&other).attempt_id], "the due row still has the old phone");
+    s.forget_changes().await;
+    assert_eq!(s.begin(&s.lease, &[judged_on_the_new]).await.len(), 1);
 }
 
 pub async fn a_due_row_that_moved_is_not_dialed<H: Harness>(s: &Scene<H>) {

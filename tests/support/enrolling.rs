@@ -4,7 +4,9 @@ use outdial::domain::assistant::Assistant;
 use outdial::domain::campaign::CampaignState;
 use outdial::domain::id::{AssistantId, CampaignId, LeadId};
 use outdial::domain::outcome::{Disposition, Outcome};
-use outdial::port::store::{CampaignLists, DueKey, EnrolmentAction, EnrolmentDone, EnrolmentStep, Place, Store};
+use outdial::port::store::{
+    BACKLOG_MAX, CampaignLists, DueKey, EnrolmentAction, EnrolmentDone, EnrolmentStep, Place, Store,
+};
 
 use super::harness::{DispositionSeen, Harness};
 use super::scene::{Scene, at, call_id, phone, verdict};
@@ -395,6 +397,17 @@ pub async fn backlog_counts_what_is_left<H: Harness>(s: &Scene<H>) {
     let elsewhere = s.h.insert_list("elsewhere").await;
     s.h.insert_lead(elsewhere, phone(8).e164()).await;
     assert!(!s.store().backlog(s.campaign).await.unwrap().enrolling, "a lead of a list it does not dial");
+}
+
+pub async fn a_backlog_is_counted_up_to_a_bound<H: Harness>(s: &Scene<H>) {
+    let mut steps = Vec::new();
+    for number in 0..=BACKLOG_MAX {
+        let to = phone(number);
+        steps.push(s.step_due(s.h.insert_lead(s.list, to.e164()).await, &to, (1, 0)));
+    }
+    s.apply(&steps).await;
+    s.forget_changes().await;
+    assert_eq!(s.store().backlog(s.campaign).await.unwrap().due, u64::from(BACKLOG_MAX));
 }
 
 pub async fn a_closing_campaign_lets_go_of_what_is_due<H: Harness>(s: &Scene<H>) {

@@ -4,7 +4,7 @@ use crate::domain::assistant::Assistant;
 use crate::domain::attempt::OpenState;
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, CampaignId, LeadId};
-use crate::port::store::{AccountState, Backlog};
+use crate::port::store::{AccountState, BACKLOG_MAX, Backlog};
 
 use super::world::World;
 
@@ -17,13 +17,14 @@ pub(super) fn note(world: &mut World, notes: &[(CampaignId, Option<String>)]) {
 }
 
 pub(super) fn backlog(world: &World, campaign_id: CampaignId) -> Backlog {
+    let most = BACKLOG_MAX as usize;
     let leads = (campaign_id, LeadId(i64::MIN))..=(campaign_id, LeadId(i64::MAX));
     let open = || world.open_attempt.values().filter(|open| open.attempt_id.key().campaign_id == campaign_id);
-    let held = open().filter(|open| open.state == OpenState::Held).count() as u64;
+    let held = |wanted| open().filter(|open| (open.state == OpenState::Held) == wanted).take(most).count() as u64;
     Backlog {
-        due: world.due_of_lead.range(leads).count() as u64,
-        open: open().count() as u64 - held,
-        held,
+        due: world.due_of_lead.range(leads).take(most).count() as u64,
+        open: held(false),
+        held: held(true),
         enrolling: enrolling(world, campaign_id),
     }
 }
@@ -45,13 +46,8 @@ fn is_held(world: &World, lead_id: LeadId) -> bool {
 }
 
 pub(super) fn advance(world: &mut World, campaign_id: CampaignId, from: CampaignState, to: CampaignState) -> bool {
-    match world.campaign.get_mut(&campaign_id) {
-        Some(campaign) if campaign.state == from => {
-            campaign.state = to;
-            true
-        }
-        Some(_) | None => false,
-    }
+    world.campaign.get(&campaign_id).is_some_and(|campaign| campaign.state == from)
+        && world.set_campaign_state(campaign_id, to)
 }
 
 pub(super) fn save_roster(world: &mut World, account: &AccountName, roster: &[Assistant]) {

@@ -1,12 +1,13 @@
 //! Who dials, and the small tables that steer dialing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::campaign::CampaignState;
-use crate::domain::id::{AccountName, AttemptId, Epoch, OwnerId};
-use crate::port::store::{CampaignRow, Control, Lease, OpenAttempt, StartsOf, Stop};
+use crate::domain::id::{AccountName, AttemptId, CampaignId, Epoch, OwnerId};
+use crate::port::store::{CampaignRow, Control, FINISHED_MAX, Lease, OpenAttempt, StartsOf, Stop};
 
 use super::world::{LeaseRecord, World};
 
@@ -39,10 +40,12 @@ pub(super) fn release_leases(world: &mut World, owner: OwnerId, database_now: Du
 }
 
 pub(super) fn control(world: &World) -> Control {
+    let is_finished = |id: &CampaignId| world.campaign.get(id).is_some_and(|it| it.state == CampaignState::Finished);
+    let concerned = finished_and_concerned(world);
     let campaigns = world
         .campaign
         .iter()
-        .filter(|(_, campaign)| campaign.state != CampaignState::Finished)
+        .filter(|(id, _)| !is_finished(id) || concerned.contains(id))
         .map(|(id, campaign)| CampaignRow {
             campaign_id: *id,
             name: campaign.name.clone(),
@@ -56,7 +59,7 @@ pub(super) fn control(world: &World) -> Control {
     Control {
         campaigns,
         groups,
-        strata: world.stratum.iter().copied().collect(),
+        strata: world.stratum.iter().filter(|lane| !is_finished(&lane.campaign_id)).copied().collect(),
         stops: world
             .stop
             .iter()
@@ -64,6 +67,15 @@ pub(super) fn control(world: &World) -> Control {
             .collect(),
         account_states: world.account_state.values().cloned().collect(),
     }
+}
+
+/// Campaigns with an open attempt, and those that finished last: evidence about their calls may still come.
+fn finished_and_concerned(world: &World) -> BTreeSet<CampaignId> {
+    let mut finished: Vec<_> =
+        world.campaign.iter().filter_map(|(id, campaign)| Some((campaign.finished_no?, *id))).collect();
+    finished.sort_unstable();
+    let open = world.open_attempt.values().map(|open| open.attempt_id.key().campaign_id);
+    finished.iter().rev().take(FINISHED_MAX as usize).map(|(_, id)| *id).chain(open).collect()
 }
 
 pub(super) fn open_attempts(world: &World, account: &AccountName) -> Vec<OpenAttempt> {

@@ -54,7 +54,8 @@ fn begin_one(world: &mut World, lease: &Lease, intent: &DialIntent, now: Timesta
         && world.campaign.get(&campaign_id).is_some_and(|campaign| {
             campaign.state == CampaignState::Active && campaign.version == intent.campaign_version
         })
-        && world.lead.get(&due.lead_id).is_some_and(|lead| lead.version == intent.lead_version);
+        && world.lead.get(&due.lead_id).is_some_and(|lead| lead.version == intent.lead_version)
+        && !world.lead_change.values().any(|changed| *changed == due.lead_id);
     if !unchanged {
         return None;
     }

@@ -132,7 +132,8 @@ impl MemoryStore {
         assert!(world.campaign.values().all(|taken| taken.name != name), "a campaign's name is unique");
         let campaign_id = CampaignId(world.next_key("campaign"));
         let definition = Arc::new(definition);
-        let record = CampaignRecord { name: name.to_owned(), state, version: 1, definition, note: None };
+        let finished_no = world.finished_no(state);
+        let record = CampaignRecord { name: name.to_owned(), state, finished_no, version: 1, definition, note: None };
         world.campaign.insert(campaign_id, record);
         campaign_id
     }
@@ -156,13 +157,7 @@ impl MemoryStore {
 
     /// Sets a campaign's state. `false` when there is no such campaign.
     pub fn set_campaign_state(&self, campaign_id: CampaignId, state: CampaignState) -> bool {
-        match self.locked().campaign.get_mut(&campaign_id) {
-            Some(campaign) => {
-                campaign.state = state;
-                true
-            }
-            None => false,
-        }
+        self.locked().set_campaign_state(campaign_id, state)
     }
 
     /// Adds a do-not-call entry, everywhere or in one campaign; one that is there already takes the new words.

@@ -98,6 +98,8 @@ pub struct CampaignRecord {
     pub name: String,
     /// Where it is in its life.
     pub state: CampaignState,
+    /// Grows from one campaign to the next that finishes; only while it is finished.
+    pub finished_no: Option<i64>,
     /// Grows with each change of the definition.
     pub version: i64,
     /// The YAML's content.
@@ -323,6 +325,24 @@ impl World {
 
     pub(super) fn open_mut(&mut self, attempt_id: AttemptId) -> Option<&mut OpenAttempt> {
         self.open_attempt.get_mut(self.phone_of_open.get(&attempt_id)?)
+    }
+
+    /// Moves a campaign to a state. `false` when there is no such campaign.
+    pub(super) fn set_campaign_state(&mut self, campaign_id: CampaignId, state: CampaignState) -> bool {
+        let finished_no = self.finished_no(state);
+        match self.campaign.get_mut(&campaign_id) {
+            Some(campaign) => {
+                campaign.finished_no = finished_no.map(|no| campaign.finished_no.unwrap_or(no));
+                campaign.state = state;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The number of a campaign that gets to `state` now.
+    pub(super) fn finished_no(&mut self, state: CampaignState) -> Option<i64> {
+        (state == CampaignState::Finished).then(|| self.next_key("finished"))
     }
 
     /// A lead's attempts in a campaign, oldest first.

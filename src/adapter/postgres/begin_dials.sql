@@ -25,6 +25,8 @@ with intent as materialized (
             where c.campaign_id = i.campaign_id and c.state = 'active' and c.version = i.campaign_version
         )
         and exists (select from lead l where l.lead_id = i.lead_id and l.version = i.lead_version)
+        -- The version may be the newest while the due row still holds the lead's old phone, group or priority.
+        and not exists (select from lead_change x where x.lead_id = i.lead_id)
         -- Numbers are never reused. Left out here, such a row cannot harm the others.
         and not exists (select from attempt a where a.attempt_id = i.attempt_id)
     order by d.campaign_id, d.calling_group_id, d.priority, d.due_at, d.lead_id

@@ -11,7 +11,7 @@ use super::storable::{storable, storable_json};
 use crate::domain::assistant::Assistant;
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, CampaignId};
-use crate::port::store::{AccountState, Backlog, StoreError, Verdict};
+use crate::port::store::{AccountState, BACKLOG_MAX, Backlog, StoreError, Verdict};
 
 pub(super) async fn note_campaigns(pool: &PgPool, notes: &[(CampaignId, Option<String>)]) -> Result<(), StoreError> {
     if notes.is_empty() {
@@ -45,9 +45,16 @@ pub(super) async fn backlog(pool: &PgPool, campaign_id: CampaignId) -> Result<Ba
     let row = sqlx::query!(
         r#"
         select
-            (select count(*) from due where campaign_id = $1) as "due!",
-            (select count(*) from open_attempt where campaign_id = $1 and state <> 'held') as "open!",
-            (select count(*) from open_attempt where campaign_id = $1 and state = 'held') as "held!",
+            -- Asked again and again: what matters is whether anything is left.
+            (select count(*) from (select 1 from due where campaign_id = $1 limit $2) x) as "due!",
+            (
+                select count(*)
+                from (select 1 from open_attempt where campaign_id = $1 and state <> 'held' limit $2) x
+            ) as "open!",
+            (
+                select count(*)
+                from (select 1 from open_attempt where campaign_id = $1 and state = 'held' limit $2) x
+            ) as "held!",
             exists (select from campaign_list where campaign_id = $1 and not walked)
             -- A change that waits for a held attempt may wait for ever.
             or exists (
@@ -58,6 +65,7 @@ pub(super) async fn backlog(pool: &PgPool, campaign_id: CampaignId) -> Result<Ba
             ) as "enrolling!"
         "#,
         campaign_id.0,
+        i64::from(BACKLOG_MAX),
     )
     .fetch_one(pool)
     .await

@@ -10,7 +10,9 @@ use sqlx::{PgPool, query, query_as, query_scalar};
 use crate::domain::id::{
     AccountName, AssistantId, CallingGroupId, CampaignId, Epoch, Installation, OwnerId, ProviderCallId,
 };
-use crate::port::store::{AccountState, CampaignRow, Control, OpenAttempt, StartsOf, Stop, StoreError, Stratum};
+use crate::port::store::{
+    AccountState, CampaignRow, Control, FINISHED_MAX, OpenAttempt, StartsOf, Stop, StoreError, Stratum,
+};
 
 use super::failure::reading;
 use super::row::{Reading, attempt_id};
@@ -26,7 +28,7 @@ pub(super) async fn installation(pool: &PgPool) -> Result<Installation, StoreErr
     Ok(Installation::new(row.number("number", number)?))
 }
 
-/// Small tables only, each read whole. Lanes are read before groups, so that every lane's group is among the groups.
+/// Small tables only, each read whole but for the campaigns that finished long ago. Lanes are read before groups, so that every lane's group is among the groups.
 pub(super) async fn control(pool: &PgPool) -> Result<Control, StoreError> {
     let mut connection = pool.acquire().await.map_err(reading)?;
     let strata = query!(
@@ -45,7 +47,21 @@ pub(super) async fn control(pool: &PgPool) -> Result<Control, StoreError> {
         .await
         .map_err(reading)?;
     let campaigns = query!(
-        "select campaign_id, name, state, version, definition from campaign where state <> 'finished' order by campaign_id"
+        r#"
+        select campaign_id, name, state, version, definition
+        from campaign
+        where state <> 'finished'
+            -- Evidence about a call may come after the end of its campaign.
+            or campaign_id in (select campaign_id from open_attempt)
+            or campaign_id in (
+                select campaign_id from campaign
+                where state = 'finished'
+                order by finished_at desc, campaign_id desc
+                limit $1
+            )
+        order by campaign_id
+        "#,
+        i64::from(FINISHED_MAX),
     )
     .fetch_all(&mut *connection)
     .await

@@ -9,6 +9,7 @@ use sqlx::types::{Json, Uuid};
 use sqlx::{PgPool, query, query_file_as};
 
 use crate::domain::id::{AssistantId, AttemptId, AttemptKey, CallingGroupId, CampaignId, Installation, LeadId};
+use crate::domain::person::CALLS_PER_DAY_MAX;
 use crate::port::store::{
     Candidate, Contact, DueKey, LeadFacts, PersonFacts, Probe, StoreError, Stratum, Suppression, Verdict,
 };
@@ -16,8 +17,8 @@ use crate::port::store::{
 use super::failure::{acquire, reading, writing};
 use super::row::{Reading, attempt_id, group_column};
 
-/// Contacts of a person that are read at most, newest first: more than any sensible limit of calls per person.
-pub(super) const CONTACTS_MAX: i64 = 20;
+/// Contacts of a person that are read at most, newest first: as many as the largest limit of calls per person counts.
+pub(super) const CONTACTS_MAX: i64 = CALLS_PER_DAY_MAX as i64;
 
 /// The next due leads of each lane with the lead and the person behind it: one index probe for each.
 pub(super) async fn peek_due(

@@ -122,7 +122,7 @@ impl World {
         });
         merge(&mut account, stage.account);
         let config = json!({
-            "database": {"url": database.url, "connections": 6, "dial_connections": 3},
+            "database": {"url": database.url, "connections": 3, "dial_connections": 6},
             "accounts": {ACCOUNT: account},
             "person": stage.person,
             "http": {"listen": "127.0.0.1:0", "public_url": "http://127.0.0.1:9"},
