@@ -52,7 +52,8 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(late.first().is_some_and(|first| *first >= 0.0), "a call left before it was due");
     let at = |share: f64| late[(share * (late.len() - 1) as f64).round() as usize];
     println!(
-        "lateness of {} calls due at random instants of 30 s, ms: p50 {:.0}, p95 {:.0}, p99 {:.0}, longest {:.0}; daemon {used:.1} CPU seconds",
+        "lateness of {} calls due at random instants of 30 s, ms: p50 {:.0}, p95 {:.0}, p99 {:.0}, longest {:.0}; \
+         daemon {used:.1} CPU seconds",
         late.len(),
         at(0.5),
         at(0.95),

@@ -36,7 +36,7 @@ pub struct View {
     account_states: BTreeMap<AccountName, AccountState>,
 }
 
-/// A campaign that is not finished.
+/// A campaign: one that is not finished, or one that evidence may still concern.
 #[derive(Debug)]
 pub struct LiveCampaign {
     /// Key.
@@ -54,6 +54,11 @@ pub struct LiveCampaign {
 }
 
 impl LiveCampaign {
+    /// Whether it has not finished.
+    pub fn is_live(&self) -> bool {
+        self.state != CampaignState::Finished
+    }
+
     /// Whether leads of this campaign may be dialed by `account`, as far as the campaign goes.
     pub fn dials(&self, account: &AccountName) -> Option<&Arc<Definition>> {
         let definition = self.definition.as_ref()?;
@@ -122,7 +127,11 @@ impl View {
         self.read_at
     }
 
-    /// Every campaign that is not finished.
+    fn knows(&self, campaign: &LiveCampaign) -> bool {
+        self.campaigns.contains_key(&campaign.campaign_id)
+    }
+
+    /// Every campaign that is not finished, and those that finished lately or have an open attempt.
     pub fn campaigns(&self) -> impl Iterator<Item = &Arc<LiveCampaign>> {
         self.campaigns.values()
     }
@@ -225,7 +234,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 
     fn tell_changes(&self, before: &View, view: &View) {
-        for campaign in view.campaigns() {
+        for campaign in view.campaigns().filter(|campaign| campaign.is_live() || before.knows(campaign)) {
             let (id, name) = (campaign.campaign_id, &campaign.name);
             let known = before.campaign(id);
             if known.is_none_or(|known| known.version != campaign.version) {
@@ -267,6 +276,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let first_reading = before.campaigns.is_empty();
         let notes: Vec<_> = view
             .campaigns()
+            .filter(|campaign| campaign.is_live())
             .filter(|campaign| {
                 first_reading || before.campaign(campaign.campaign_id).is_none_or(|known| note(known) != note(campaign))
             })

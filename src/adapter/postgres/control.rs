@@ -28,7 +28,8 @@ pub(super) async fn installation(pool: &PgPool) -> Result<Installation, StoreErr
     Ok(Installation::new(row.number("number", number)?))
 }
 
-/// Small tables only, each read whole but for the campaigns that finished long ago. Lanes are read before groups, so that every lane's group is among the groups.
+/// Small tables only, each read whole but for the campaigns that finished long ago. Lanes are read before groups, so
+/// that every lane's group is among the groups.
 pub(super) async fn control(pool: &PgPool) -> Result<Control, StoreError> {
     let mut connection = pool.acquire().await.map_err(reading)?;
     let strata = query!(
