@@ -216,6 +216,7 @@ impl Driver {
                 if stop.is_cancelled() {
                     return;
                 }
+                let began = engine.clock.monotonic();
                 let again = tokio::select! {
                     biased;
                     () = stop.cancelled(), if !finishes_run => return,
@@ -237,9 +238,14 @@ impl Driver {
                     tokio::task::yield_now().await;
                     continue;
                 }
+                // Resting as long as it worked: what wakes a busy pass again and again then waits and shares one run.
+                let rest = engine.clock.monotonic().duration_since(began).min(period);
                 let woken = async {
                     match wake(&engine) {
-                        Some(notify) if failures == 0 => notify.notified().await,
+                        Some(notify) if failures == 0 => {
+                            engine.clock.sleep(rest).await;
+                            notify.notified().await;
+                        }
                         _ => std::future::pending().await,
                     }
                 };
