@@ -59,6 +59,7 @@ macro_rules! for_every_case {
                 of_a_batch_each_end_stands_alone,
                 history_is_what_has_ended_oldest_first,
                 open_attempts_are_those_of_the_account_by_id,
+                open_attempts_are_counted_by_what_limits_count,
                 unknown_attempts_are_left_out_of_every_answer,;
             events:
                 an_event_is_pending_until_it_is_done,

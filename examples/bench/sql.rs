@@ -65,7 +65,7 @@ const PENDING: &str = "
 
 const STEPS: &[Step] = &[
     // Dispatch.
-    OPEN_ATTEMPTS,
+    OPEN_COUNTS,
     Step {
         marker: "as \"probe_no!\"",
         arguments: &[
@@ -134,7 +134,7 @@ const STEPS: &[Step] = &[
     },
     PEEK_INBOX,
     FIND_ATTEMPTS,
-    OPEN_ATTEMPTS,
+    OPEN_AMONG,
     Step {
         marker: "with change as materialized",
         arguments: &[
@@ -178,7 +178,7 @@ const STEPS: &[Step] = &[
     // Both halves are there.
     PEEK_INBOX,
     FIND_ATTEMPTS,
-    OPEN_ATTEMPTS,
+    OPEN_AMONG,
     Step {
         marker: "update attempt a\n    set ended_at",
         arguments: &[
@@ -212,8 +212,15 @@ const STEPS: &[Step] = &[
     },
 ];
 
-const OPEN_ATTEMPTS: Step =
-    Step { marker: "from open_attempt\n        where account = $1", arguments: &[":account"], keep: None };
+const OPEN_ATTEMPTS: Step = Step {
+    marker: "from open_attempt\n        where account = $1\n        order by attempt_id",
+    arguments: &[":account"],
+    keep: None,
+};
+const OPEN_AMONG: Step =
+    Step { marker: "where attempt_id = any($2) and account = $1", arguments: &[":account", ":ids"], keep: None };
+const OPEN_COUNTS: Step =
+    Step { marker: "select campaign_id, assistant_id, state, count(*)", arguments: &[":account"], keep: None };
 const PEEK_INBOX: Step =
     Step { marker: "with ripe as materialized", arguments: &[":account", ":now", "500"], keep: Some(PENDING) };
 const FIND_ATTEMPTS: Step = Step {
@@ -277,7 +284,7 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<f64> {
         .arg(&file)
         .arg(server.postgres.url())
         // As every session of the daemon.
-        .env("PGOPTIONS", "-c plan_cache_mode=force_custom_plan -c jit=off")
+        .env("PGOPTIONS", "-c plan_cache_mode=force_custom_plan -c jit=off -c random_page_cost=1.1")
         .output()
         .context("run pgbench (Debian's package postgresql-contrib has it)")?;
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -88,8 +88,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let matches = if keys.is_empty() { Vec::new() } else { self.store.find_attempts(name, &keys).await? };
         let matched = self.assign(readable, &keys, &matches, now, &mut outbox);
         if !matched.is_empty() {
-            let open: BTreeMap<AttemptId, OpenAttempt> =
-                self.store.open_attempts(name).await?.into_iter().map(|open| (open.attempt_id, open)).collect();
+            let ids: BTreeSet<AttemptId> = matched.iter().map(|item| item.attempt_id).collect();
+            let open = self.store.open_among(name, &Vec::from_iter(ids)).await?;
+            let open: BTreeMap<AttemptId, OpenAttempt> = open.into_iter().map(|open| (open.attempt_id, open)).collect();
             self.add_up(name, matched, &open, now, &mut outbox);
         }
         report.ended = self.write_collected(name, outbox, now).await?;

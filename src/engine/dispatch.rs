@@ -4,7 +4,7 @@
 //! are taken. The gate judges each candidate on facts read in one statement; the intent is made durable; then, under the
 //! person's mutex, suppression and the person's limits are read once more. Only then is there a permit, good for a second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::domain::retry::{Ending, Verdict};
 use crate::port::clock::Clock;
 use crate::port::permit::{CommittedIntent, OutboundCall};
 use crate::port::provider::Provider;
-use crate::port::store::{Candidate, DialIntent, DueKey, OpenAttempt, PersonFacts, Probe, StartsOf, Store, StoreError};
+use crate::port::store::{Candidate, DialIntent, DueKey, OpenCount, PersonFacts, Probe, StartsOf, Store, StoreError};
 
 use super::finish::Ended;
 use super::lease::HeldLease;
@@ -127,7 +127,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         if room == 0 {
             return Ok(report);
         }
-        let open = self.store.open_attempts(name).await?;
+        let open = self.store.open_counts(name).await?;
         let limits = &account.settings.limits;
         room = room.min(lines_free(limits.concurrent_calls, open.iter()));
         if room > 0
@@ -191,13 +191,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         account: &Account<P>,
         campaign: &LiveCampaign,
         definition: &Definition,
-        open: &[OpenAttempt],
+        open: &[OpenCount],
         room: u32,
         now: Timestamp,
     ) -> Result<u32, StoreError> {
         let id = campaign.campaign_id;
         let pacing = &definition.pacing;
-        let of_campaign = open.iter().filter(|attempt| attempt.attempt_id.key().campaign_id == id);
+        let of_campaign = open.iter().filter(|alike| alike.campaign_id == id);
         let mut room = room.min(lines_free(pacing.concurrent_calls, of_campaign));
         room = room.min({
             let mut pacer = lock(&account.pacer);
@@ -297,7 +297,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         account: &Account<P>,
         view: &View,
         turns: &[Turn<'_>],
-        open: &[OpenAttempt],
+        open: &[OpenCount],
         candidates: Vec<Candidate>,
         room: u32,
         now: Timestamp,
@@ -308,8 +308,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut plans: Vec<Plan> = Vec::new();
         let mut taken: BTreeMap<CampaignId, u32> = BTreeMap::new();
         let mut busy: BTreeMap<AssistantId, u32> = BTreeMap::new();
-        for attempt in open {
-            *busy.entry(attempt.assistant_id.clone()).or_default() += 1;
+        for alike in open {
+            *busy.entry(alike.assistant_id.clone()).or_default() += alike.count;
         }
         for candidate in in_turn(candidates, turns.len()) {
             let campaign_id = candidate.due.stratum.campaign_id;
@@ -514,9 +514,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
 
     fn count_begun(&self, account: &Account<P>, intents: &[DialIntent], committed: &[CommittedIntent]) {
         let mut memory = lock(&account.dispatch_memory);
-        for intent in
-            intents.iter().filter(|intent| committed.iter().any(|done| done.attempt_id() == intent.attempt_id))
-        {
+        let committed: BTreeSet<AttemptId> = committed.iter().map(CommittedIntent::attempt_id).collect();
+        for intent in intents.iter().filter(|intent| committed.contains(&intent.attempt_id)) {
             for key in [None, Some(intent.due.stratum.campaign_id)] {
                 if let Some(count) = memory.day_counts.get_mut(&key) {
                     count.starts = count.starts.saturating_add(1);
@@ -529,19 +528,19 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
 /// Attempts of one batch that this process answers for; those not kept are given up when the batch is done.
 struct InFlight<'a, S: Store, P: Provider, C: Clock> {
     engine: &'a Engine<S, P, C>,
-    pending: Vec<AttemptId>,
+    pending: BTreeSet<AttemptId>,
 }
 
 impl<'a, S: Store, P: Provider, C: Clock> InFlight<'a, S, P, C> {
     fn add(engine: &'a Engine<S, P, C>, attempts: impl Iterator<Item = AttemptId>) -> Self {
-        let pending: Vec<_> = attempts.collect();
+        let pending: BTreeSet<_> = attempts.collect();
         engine.in_flight().extend(pending.iter().copied());
         Self { engine, pending }
     }
 
     /// This one's end will be recorded; whoever records it takes it out.
     fn keep(&mut self, attempt_id: AttemptId) {
-        self.pending.retain(|pending| *pending != attempt_id);
+        self.pending.remove(&attempt_id);
     }
 }
 
@@ -559,10 +558,10 @@ pub(super) fn window_is_open(window: Option<&WindowFacts>) -> bool {
     matches!(window, Some(WindowFacts::Judged(crate::domain::calendar::Openness::Open { .. })))
 }
 
-fn lines_free<'a>(limit: Option<std::num::NonZeroU32>, open: impl Iterator<Item = &'a OpenAttempt>) -> u32 {
+fn lines_free<'a>(limit: Option<std::num::NonZeroU32>, open: impl Iterator<Item = &'a OpenCount>) -> u32 {
     let Some(limit) = limit else { return u32::MAX };
-    let used = open.filter(|attempt| OpenState::occupies_line(attempt.state)).count();
-    limit.get().saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+    let used: u32 = open.filter(|alike| OpenState::occupies_line(alike.state)).map(|alike| alike.count).sum();
+    limit.get().saturating_sub(used)
 }
 
 /// Campaigns take turns; within a campaign the lower priority number goes first, then the longer wait.

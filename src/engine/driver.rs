@@ -258,6 +258,7 @@ impl Driver {
                 if stop.is_cancelled() {
                     break;
                 }
+                let began = engine.clock.monotonic();
                 let again = tokio::select! {
                     biased;
                     () = stop.cancelled(), if !finishes_run => break,
@@ -279,9 +280,14 @@ impl Driver {
                     tokio::task::yield_now().await;
                     continue;
                 }
+                // Resting as long as it worked: what wakes a busy pass again and again then waits and shares one run.
+                let rest = engine.clock.monotonic().duration_since(began).min(pace.pause);
                 let woken = async {
                     match wake(&engine) {
-                        Some(notify) if failures == 0 => notify.notified().await,
+                        Some(notify) if failures == 0 => {
+                            engine.clock.sleep(rest).await;
+                            notify.notified().await;
+                        }
                         _ => std::future::pending().await,
                     }
                 };

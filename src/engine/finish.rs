@@ -158,8 +158,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             });
         }
         let settled: BTreeSet<AttemptId> = self.store.settle(&settlements).await?.into_iter().collect();
+        let ends: BTreeMap<AttemptId, &Ended> = ended.iter().rev().map(|end| (end.attempt_id, end)).collect();
         for settlement in settlements.iter().filter(|settlement| settled.contains(&settlement.attempt_id)) {
-            if let Some(end) = ended.iter().find(|end| end.attempt_id == settlement.attempt_id) {
+            if let Some(end) = ends.get(&settlement.attempt_id) {
                 tell(account, end, settlement);
             }
         }

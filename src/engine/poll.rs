@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
 use crate::domain::attempt::OpenState;
-use crate::domain::id::{AccountName, AttemptId};
+use crate::domain::id::{AccountName, AttemptId, ProviderCallId};
 use crate::domain::phone::PhoneNumber;
-use crate::domain::report::{CallReport, Source};
+use crate::domain::report::Source;
 use crate::domain::retry::Ending;
 use crate::port::clock::Clock;
 use crate::port::provider::{CallQuery, Provider, ReadError};
@@ -23,7 +23,7 @@ use super::dispatch::PERMIT_VALID;
 use super::finish::Ended;
 use super::lease::HeldLease;
 use super::place::rate_limited_wait;
-use super::{Account, Engine, lock};
+use super::{Account, Engine, is_newer, lock};
 
 /// Calls to read at once from which on whole pages of the list are cheaper than single calls.
 const SINGLE_READS_MAX: usize = 3;
@@ -51,6 +51,44 @@ pub struct PollReport {
     pub moved: usize,
     /// Attempts that ended as not placed.
     pub ended: usize,
+}
+
+/// A call of the provider's list, as far as its id: most of a list is about calls nobody asked for.
+struct Listed {
+    call_id: Option<ProviderCallId>,
+    body: Bytes,
+}
+
+/// What a read brought of a call.
+struct News {
+    body: Bytes,
+    /// Whether it says that the call is over. What cannot be read counts as that: it is quarantined, with the reason, by
+    /// whoever reads the inbox.
+    over: bool,
+}
+
+impl News {
+    fn of<P: Provider>(account: &Account<P>, body: Bytes) -> Self {
+        let over = account.provider.decode(Source::Call, &body).map_or(true, |report| report.phase.is_over());
+        Self { body, over }
+    }
+}
+
+/// Reads the ids of the entries of a list.
+fn listed<P: Provider>(account: &Account<P>, bodies: Vec<Bytes>) -> Vec<Listed> {
+    let read = |body: Bytes| Listed { call_id: account.provider.call_id(&body), body };
+    let listed: Vec<Listed> = bodies.into_iter().map(read).collect();
+    for call_id in listed.iter().filter_map(|call| call.call_id.as_ref()) {
+        account.saw_call(call_id);
+    }
+    listed
+}
+
+/// The oldest of the calls; `None` where one has no id, or ids do not count.
+fn oldest_call<'a>(wanted: &[&'a OpenAttempt]) -> Option<&'a ProviderCallId> {
+    let mut ids = wanted.iter().map(|attempt| attempt.call_id.as_ref());
+    let first = ids.next()??;
+    ids.try_fold(first, |oldest, id| Some(if is_newer(oldest, id?)? { id? } else { oldest }))
 }
 
 impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
@@ -212,7 +250,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         if wanted.is_empty() {
             return Ok(());
         }
-        let mut found: BTreeMap<AttemptId, Bytes> = BTreeMap::new();
+        let mut found: BTreeMap<AttemptId, News> = BTreeMap::new();
         let single = wanted.len() <= SINGLE_READS_MAX && wanted.iter().all(|attempt| attempt.call_id.is_some());
         if !single {
             found = self.read_pages(name, &wanted, now, report).await?;
@@ -228,7 +266,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             report.reads += 1;
             match &attempt.call_id {
                 Some(call_id) => match account.provider.read_call(call_id).await {
-                    Ok(body) => drop(found.insert(attempt.attempt_id, body)),
+                    Ok(body) => drop(found.insert(attempt.attempt_id, News::of(account, body))),
                     Err(ReadError::NotFound) => {
                         debug!(attempt.id = %attempt.attempt_id, "The provider does not show the call yet")
                     }
@@ -239,7 +277,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 },
                 None => match self.search(account, attempt, now, report).await {
                     // The number's other calls are other attempts', and told already.
-                    Ok(bodies) => found.extend(self.whose(name, &[attempt], bodies).await?),
+                    Ok(bodies) => {
+                        found.extend(self.whose(name, &[attempt], listed(account, bodies)).await?);
+                    }
                     Err(error) => {
                         self.note_read_error(name, &error).await;
                         break;
@@ -247,7 +287,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 },
             }
         }
-        self.keep_news(name, &wanted, found, now).await
+        // Reading takes its time, and what is dated from its beginning would be due again too early.
+        self.keep_news(name, &wanted, found, self.clock.now()).await
     }
 
     /// Stores what a read brought and dates the next one.
@@ -255,26 +296,23 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         &self,
         name: &AccountName,
         wanted: &[&OpenAttempt],
-        found: BTreeMap<AttemptId, Bytes>,
+        found: BTreeMap<AttemptId, News>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let account = &self.accounts[name];
         let mut events = Vec::new();
         let mut changes = Vec::new();
         for attempt in wanted {
-            let body = found.get(&attempt.attempt_id);
-            let news = body.filter(|body| match account.provider.decode(Source::Call, body) {
-                Ok(report) => report.phase.is_over(),
-                // Quarantined by whoever reads the inbox, with the reason.
-                Err(_) => true,
-            });
+            let over = found.get(&attempt.attempt_id).filter(|news| news.over);
             let again = match attempt.state {
                 OpenState::Held => HELD_AGAIN,
                 OpenState::Dialing | OpenState::Placed | OpenState::InDoubt => {
                     (now.duration_since(attempt.intent_at) / 4).clamp(READ_AGAIN.0, READ_AGAIN.1)
                 }
             };
-            if let Some(body) = news {
+            // Its end is stored then: until that is weighed, another read would bring the same once more.
+            let again = if over.is_some() { again.max(account.settings.settle_after) } else { again };
+            if let Some(News { body, .. }) = over {
                 let (account, attempt_id) =
                     (name.clone(), Some(attempt.attempt_id).filter(|_| attempt.call_id.is_some()));
                 events.push(InboxEvent { account, source: Source::Call, body: body.clone(), attempt_id });
@@ -295,9 +333,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         wanted: &[&OpenAttempt],
         now: Timestamp,
         report: &mut PollReport,
-    ) -> Result<BTreeMap<AttemptId, Bytes>, StoreError> {
+    ) -> Result<BTreeMap<AttemptId, News>, StoreError> {
         let account = &self.accounts[name];
         let mut found = BTreeMap::new();
+        let oldest_call = oldest_call(wanted);
         let oldest = wanted.iter().map(|attempt| attempt.intent_at).min().unwrap_or(now);
         for page in 1..=PAGES_MAX {
             if !account.may_read(now) {
@@ -312,9 +351,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     break;
                 }
             };
-            let more = calls.more;
-            for (attempt_id, body) in self.whose(name, wanted, calls.calls).await? {
-                found.entry(attempt_id).or_insert(body);
+            let calls_listed = listed(account, calls.calls);
+            let is_older = |call: &Listed| is_newer(oldest_call?, call.call_id.as_ref()?);
+            let more = calls.more && !calls_listed.iter().any(|call| is_older(call) == Some(true));
+            for (attempt_id, news) in self.whose(name, wanted, calls_listed).await? {
+                found.entry(attempt_id).or_insert(news);
             }
             if !more || found.len() >= wanted.len() {
                 break;
@@ -328,26 +369,21 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         &self,
         name: &AccountName,
         wanted: &[&OpenAttempt],
-        bodies: Vec<Bytes>,
-    ) -> Result<Vec<(AttemptId, Bytes)>, StoreError> {
+        listed: Vec<Listed>,
+    ) -> Result<Vec<(AttemptId, News)>, StoreError> {
         let account = &self.accounts[name];
-        let decoded: Vec<(CallReport, Bytes)> = bodies
-            .into_iter()
-            .filter_map(|body| account.provider.decode(Source::Call, &body).ok().map(|report| (report, body)))
-            .collect();
-        for (report, _) in &decoded {
-            if let Some(call_id) = &report.call_id {
-                account.saw_call(call_id);
-            }
-        }
         let by_id: BTreeMap<_, _> =
             wanted.iter().filter_map(|attempt| Some((attempt.call_id.as_ref()?, attempt.attempt_id))).collect();
         let mut mine = Vec::new();
         let mut unclear = Vec::new();
-        for (report, body) in decoded {
-            match report.call_id.as_ref().and_then(|id| by_id.get(id)) {
-                Some(attempt_id) => mine.push((*attempt_id, body)),
-                None if wanted.iter().any(|attempt| attempt.call_id.is_none()) => unclear.push((report, body)),
+        let any_without_id = wanted.iter().any(|attempt| attempt.call_id.is_none());
+        for call in listed {
+            match call.call_id.as_ref().and_then(|id| by_id.get(id)) {
+                Some(attempt_id) => mine.push((*attempt_id, News::of(account, call.body))),
+                None if any_without_id => {
+                    let report = account.provider.decode(Source::Call, &call.body);
+                    unclear.extend(report.ok().map(|report| (report, call.body)));
+                }
                 None => {}
             }
         }
@@ -360,7 +396,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             if let Some((attempt_id, _)) = attempt_of(key, found, &report)
                 && wanted.iter().any(|attempt| attempt.attempt_id == attempt_id)
             {
-                mine.push((attempt_id, body));
+                mine.push((attempt_id, News { over: report.phase.is_over(), body }));
             }
         }
         Ok(mine)
@@ -391,13 +427,17 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     break;
                 }
             };
-            let mine: Vec<Bytes> =
-                self.whose(name, &[attempt], found.clone()).await?.into_iter().map(|(_, body)| body).collect();
+            let mine = self.whose(name, &[attempt], listed(account, found.clone())).await?;
             if !mine.is_empty() {
                 info!(attempt.id = %attempt.attempt_id, "Attempt {} was placed: the provider lists its call", attempt.attempt_id);
                 let events: Vec<_> = mine
                     .into_iter()
-                    .map(|body| InboxEvent { account: name.clone(), source: Source::Call, body, attempt_id: None })
+                    .map(|(_, News { body, .. })| InboxEvent {
+                        account: name.clone(),
+                        source: Source::Call,
+                        body,
+                        attempt_id: None,
+                    })
                     .collect();
                 self.store.append_inbox(&events, now).await?;
                 account.wakes.collect.notify_one();

@@ -38,6 +38,11 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// When the bytes are not what the provider documents; they are then quarantined, not dropped.
     fn decode(&self, source: Source, body: &[u8]) -> Result<CallReport, Undecodable>;
+
+    /// The id in a call object's raw bytes, without reading the rest; `None` where it cannot be read. Pure.
+    fn call_id(&self, body: &[u8]) -> Option<ProviderCallId> {
+        self.decode(Source::Call, body).ok()?.call_id
+    }
 }
 
 /// What is known after asking for a call. The one question is: did it leave the building?

@@ -60,6 +60,16 @@ pub trait Store: Send + Sync + 'static {
     fn open_attempts(&self, account: &AccountName)
     -> impl Future<Output = Result<Vec<OpenAttempt>, StoreError>> + Send;
 
+    /// Those of `attempts` that are open at the account, in the order of their ids.
+    fn open_among(
+        &self,
+        account: &AccountName,
+        attempts: &[AttemptId],
+    ) -> impl Future<Output = Result<Vec<OpenAttempt>, StoreError>> + Send;
+
+    /// How many attempts are open at the account, by campaign, assistant and state, in that order; none is counted 0.
+    fn open_counts(&self, account: &AccountName) -> impl Future<Output = Result<Vec<OpenCount>, StoreError>> + Send;
+
     /// How many requests to place a call may have been sent since `since`: by the moment they were sent, or intended where
     /// that is unknown. Attempts that certainly sent nothing do not count: those that ended `not_placed`, `rejected` or
     /// `canceled` without a moment of sending. Counting stops at `at_most`.
@@ -415,6 +425,19 @@ pub struct OpenAttempt {
     pub calling_group_id: CallingGroupId,
     /// As above.
     pub priority: u8,
+}
+
+/// Open attempts of one account that are alike in what limits count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCount {
+    /// Whose leads.
+    pub campaign_id: CampaignId,
+    /// Who speaks.
+    pub assistant_id: AssistantId,
+    /// Where they stand.
+    pub state: OpenState,
+    /// How many.
+    pub count: u32,
 }
 
 /// Where to look for due leads.

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use outdial::domain::attempt::{MatchBasis, OpenState};
+use outdial::domain::id::{AccountName, AttemptId};
 use outdial::domain::outcome::{Disposition, Outcome};
-use outdial::port::store::{CallResult, OpenChange, ReplyRecord, Settlement, Store};
+use outdial::port::store::{CallResult, OpenChange, OpenCount, ReplyRecord, Settlement, Store};
 
 use super::harness::{DispositionSeen, Harness};
 use super::scene::{Scene, at, call_id, phone};
@@ -237,7 +238,26 @@ pub async fn open_attempts_are_those_of_the_account_by_id<H: Harness>(s: &Scene<
     ids.sort_unstable();
     let open = s.store().open_attempts(&s.account).await.unwrap();
     assert_eq!(open.iter().map(|open| open.attempt_id).collect::<Vec<_>>(), ids);
-    assert_eq!(s.store().open_attempts(&outdial::domain::id::AccountName::new("other")).await.unwrap(), []);
+    let other = AccountName::new("other");
+    assert_eq!(s.store().open_attempts(&other).await.unwrap(), []);
+
+    let among = [ids[2], AttemptId::from_stored(uuid::Uuid::from_u128(7)), ids[0]];
+    assert_eq!(s.store().open_among(&s.account, &among).await.unwrap(), [open[0].clone(), open[2].clone()]);
+    assert_eq!(s.store().open_among(&s.account, &[]).await.unwrap(), []);
+    assert_eq!(s.store().open_among(&other, &among).await.unwrap(), []);
+}
+
+pub async fn open_attempts_are_counted_by_what_limits_count<H: Harness>(s: &Scene<H>) {
+    for number in [1, 2] {
+        s.placed(&phone(number), call_id(number)).await;
+    }
+    s.held(&phone(5)).await;
+    let counts = s.store().open_counts(&s.account).await.unwrap();
+    let open = s.store().open_attempts(&s.account).await.unwrap();
+    let count =
+        |state, count| OpenCount { campaign_id: s.campaign, assistant_id: open[0].assistant_id.clone(), state, count };
+    assert_eq!(counts, [count(OpenState::Held, 1), count(OpenState::Placed, 2)]);
+    assert_eq!(s.store().open_counts(&AccountName::new("other")).await.unwrap(), []);
 }
 
 pub async fn unknown_attempts_are_left_out_of_every_answer<H: Harness>(s: &Scene<H>) {

@@ -1,13 +1,13 @@
 //! Who dials, and the small tables that steer dialing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, AttemptId, CampaignId, Epoch, OwnerId};
-use crate::port::store::{CampaignRow, Control, FINISHED_MAX, Lease, OpenAttempt, StartsOf, Stop};
+use crate::port::store::{CampaignRow, Control, FINISHED_MAX, Lease, OpenAttempt, OpenCount, StartsOf, Stop};
 
 use super::world::{LeaseRecord, World};
 
@@ -82,6 +82,25 @@ pub(super) fn open_attempts(world: &World, account: &AccountName) -> Vec<OpenAtt
     let mut open: Vec<_> = world.open_attempt.values().filter(|open| open.account == *account).cloned().collect();
     open.sort_by_key(|open| open.attempt_id);
     open
+}
+
+pub(super) fn open_among(world: &World, account: &AccountName, attempts: &[AttemptId]) -> Vec<OpenAttempt> {
+    open_attempts(world, account).into_iter().filter(|open| attempts.contains(&open.attempt_id)).collect()
+}
+
+pub(super) fn open_counts(world: &World, account: &AccountName) -> Vec<OpenCount> {
+    let mut counts: BTreeMap<_, u32> = BTreeMap::new();
+    for open in world.open_attempt.values().filter(|open| open.account == *account) {
+        let alike = (open.attempt_id.key().campaign_id, open.assistant_id.clone(), open.state.as_str());
+        *counts.entry(alike).or_default() += 1;
+    }
+    let count = |((campaign_id, assistant_id, state), count): ((_, _, &str), _)| OpenCount {
+        campaign_id,
+        assistant_id,
+        state: state.parse().expect("a state reads its own word"),
+        count,
+    };
+    counts.into_iter().map(count).collect()
 }
 
 /// A request leaves within its permit's second; an hour leaves room for whoever records times by other clocks.

@@ -28,8 +28,8 @@ use crate::port::permit::CommittedIntent;
 use crate::port::store::{
     AccountState, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate, Control, DialIntent, DueKey,
     EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease, ListPage, OpenAttempt,
-    OpenChange, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord, RetainReport, RetentionPolicy, Settlement,
-    StartsOf, Store, StoreError, Verdict,
+    OpenChange, OpenCount, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord, RetainReport, RetentionPolicy,
+    Settlement, StartsOf, Store, StoreError, Verdict,
 };
 
 pub use user::NewLead;
@@ -179,6 +179,14 @@ impl Store for MemoryStore {
 
     async fn open_attempts(&self, account: &AccountName) -> Result<Vec<OpenAttempt>, StoreError> {
         self.read("open_attempts", |world| control::open_attempts(world, account)).await
+    }
+
+    async fn open_among(&self, account: &AccountName, attempts: &[AttemptId]) -> Result<Vec<OpenAttempt>, StoreError> {
+        self.read("open_among", |world| control::open_among(world, account, attempts)).await
+    }
+
+    async fn open_counts(&self, account: &AccountName) -> Result<Vec<OpenCount>, StoreError> {
+        self.read("open_counts", |world| control::open_counts(world, account)).await
     }
 
     async fn starts_since(&self, whose: StartsOf<'_>, since: Timestamp, at_most: u32) -> Result<u32, StoreError> {

@@ -41,12 +41,11 @@ with intent as materialized (
     from claimed
     order by phone, position
     on conflict do nothing
-    returning attempt_id
+    returning attempt_id, campaign_id, lead_id
 ), taken as (
     delete from due d
-    using claimed c
-    join opened using (attempt_id)
-    where d.campaign_id = c.campaign_id and d.lead_id = c.lead_id
+    using opened o
+    where d.campaign_id = o.campaign_id and d.lead_id = o.lead_id
 )
 insert into attempt (attempt_id, campaign_id, lead_id, attempt_no, tries, phone, account, assistant_id, epoch, intent_at,
     evidence)

@@ -8,10 +8,10 @@ use sqlx::types::Uuid;
 use sqlx::{PgPool, query, query_as, query_scalar};
 
 use crate::domain::id::{
-    AccountName, AssistantId, CallingGroupId, CampaignId, Epoch, Installation, OwnerId, ProviderCallId,
+    AccountName, AssistantId, AttemptId, CallingGroupId, CampaignId, Epoch, Installation, OwnerId, ProviderCallId,
 };
 use crate::port::store::{
-    AccountState, CampaignRow, Control, FINISHED_MAX, OpenAttempt, StartsOf, Stop, StoreError, Stratum,
+    AccountState, CampaignRow, Control, FINISHED_MAX, OpenAttempt, OpenCount, StartsOf, Stop, StoreError, Stratum,
 };
 
 use super::failure::reading;
@@ -139,6 +139,62 @@ pub(super) async fn open_attempts(pool: &PgPool, account: &AccountName) -> Resul
     .map_err(reading)?
     .into_iter()
     .map(OpenAttempt::try_from)
+    .collect()
+}
+
+/// One index probe each: a look at some costs nothing for the others.
+pub(super) async fn open_among(
+    pool: &PgPool,
+    account: &AccountName,
+    attempts: &[AttemptId],
+) -> Result<Vec<OpenAttempt>, StoreError> {
+    let ids: Vec<Uuid> = attempts.iter().map(|id| id.uuid()).collect();
+    query_as!(
+        OpenRow,
+        r#"
+        select phone, attempt_id, account, calling_group_id, priority, tries, assistant_id, owner, epoch, state,
+            intent_at, sent_at, deadline_at, poll_at, provider_call_id, accepted, absence_from, absent_since,
+            newest_call_known, reason
+        from open_attempt
+        where attempt_id = any($2) and account = $1
+        order by attempt_id
+        "#,
+        account.as_str(),
+        &ids,
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(reading)?
+    .into_iter()
+    .map(OpenAttempt::try_from)
+    .collect()
+}
+
+/// Counted where they are: a dispatch needs no more of thousands of open attempts than their number.
+pub(super) async fn open_counts(pool: &PgPool, account: &AccountName) -> Result<Vec<OpenCount>, StoreError> {
+    query!(
+        r#"
+        select campaign_id, assistant_id, state, count(*) as "count!"
+        from open_attempt
+        where account = $1
+        group by campaign_id, assistant_id, state
+        order by campaign_id, assistant_id collate "C", state collate "C"
+        "#,
+        account.as_str(),
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(reading)?
+    .into_iter()
+    .map(|row| {
+        let reading = Reading { table: "open_attempt", key: row.campaign_id };
+        Ok(OpenCount {
+            campaign_id: CampaignId(row.campaign_id),
+            state: reading.word(&row.state)?,
+            count: reading.number("count(*)", row.count)?,
+            assistant_id: AssistantId::new(row.assistant_id),
+        })
+    })
     .collect()
 }
 

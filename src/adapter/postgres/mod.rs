@@ -41,8 +41,8 @@ use crate::port::permit::CommittedIntent;
 use crate::port::store::{
     AccountState, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate, Control, DialIntent, DueKey,
     EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease, ListPage, OpenAttempt,
-    OpenChange, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord, RetainReport, RetentionPolicy, Settlement,
-    StartsOf, Store, StoreError, Verdict,
+    OpenChange, OpenCount, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord, RetainReport, RetentionPolicy,
+    Settlement, StartsOf, Store, StoreError, Verdict,
 };
 
 /// The store in Postgres. Cheap to clone.
@@ -92,6 +92,14 @@ impl Store for PostgresStore {
 
     async fn open_attempts(&self, account: &AccountName) -> Result<Vec<OpenAttempt>, StoreError> {
         control::open_attempts(&self.pool, account).await
+    }
+
+    async fn open_among(&self, account: &AccountName, attempts: &[AttemptId]) -> Result<Vec<OpenAttempt>, StoreError> {
+        control::open_among(&self.pool, account, attempts).await
+    }
+
+    async fn open_counts(&self, account: &AccountName) -> Result<Vec<OpenCount>, StoreError> {
+        control::open_counts(&self.pool, account).await
     }
 
     async fn starts_since(&self, whose: StartsOf<'_>, since: Timestamp, at_most: u32) -> Result<u32, StoreError> {

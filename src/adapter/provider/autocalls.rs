@@ -241,6 +241,10 @@ impl Provider for Autocalls {
     fn decode(&self, source: Source, body: &[u8]) -> Result<CallReport, Undecodable> {
         self.reader.read(source, body)
     }
+
+    fn call_id(&self, body: &[u8]) -> Option<ProviderCallId> {
+        self.reader.call_id(body)
+    }
 }
 
 /// Body of `make_call`. It has no other fields. Famulor docs, `calls/make`, read 2026-11-21.

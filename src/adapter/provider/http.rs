@@ -26,8 +26,8 @@ pub(super) const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Idle connections are kept this long: shorter than common servers keep them (nginx 75 s, Apache 5 s, proxies 60 s
 /// mostly), so that few requests meet a connection that is just being closed.
 const IDLE_FOR_MAX: Duration = Duration::from_secs(20);
-/// Idle connections kept; enough for a few starts a second.
-const IDLE_CONNECTIONS_MAX: usize = 8;
+/// Idle connections kept; a pass starts a batch of calls at once, and each that finds none idle opens one.
+const IDLE_CONNECTIONS_MAX: usize = 64;
 
 /// Why a provider client cannot be made. Says nothing secret.
 #[derive(Debug, thiserror::Error)]

@@ -63,4 +63,10 @@ impl Provider for AnyProvider {
             Self::Autocalls(provider) => provider.decode(source, body),
         }
     }
+
+    fn call_id(&self, body: &[u8]) -> Option<ProviderCallId> {
+        match self {
+            Self::Autocalls(provider) => provider.call_id(body),
+        }
+    }
 }

@@ -61,6 +61,13 @@ impl Reader {
         })
     }
 
+    /// The id alone.
+    pub(super) fn call_id(&self, body: &[u8]) -> Option<ProviderCallId> {
+        let document = repair(body);
+        let call = unwrapped(Fields::read(&document).ok()?).ok()?;
+        call.id("id").ok().flatten().map(ProviderCallId::new)
+    }
+
     /// The first token of ours, else the first text under our variable.
     fn token(&self, call: &Fields<'_>, lead: Option<&Fields<'_>>) -> Option<String> {
         let under = |fields: &Fields<'_>, name| {
