@@ -243,8 +243,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
         let account = &self.accounts[name];
+        let lag = account.settings.list_lag_max;
         let due = |attempt: &&OpenAttempt| {
-            attempt.poll_at <= now && matches!(attempt.state, OpenState::Placed | OpenState::Held)
+            attempt.poll_at <= now
+                && matches!(attempt.state, OpenState::Placed | OpenState::Held)
+                && !absence_tells(attempt, lag)
         };
         let wanted: Vec<&OpenAttempt> = open.iter().filter(due).collect();
         if wanted.is_empty() {
@@ -413,7 +416,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     ) -> Result<(), StoreError> {
         let account = &self.accounts[name];
         let lag = account.settings.list_lag_max;
-        for attempt in open.iter().filter(|attempt| attempt.state == OpenState::InDoubt && attempt.poll_at <= now) {
+        let doubtful = |attempt: &&OpenAttempt| attempt.state == OpenState::InDoubt || absence_tells(attempt, lag);
+        for attempt in open.iter().filter(doubtful).filter(|attempt| attempt.poll_at <= now) {
             if !account.may_read(now) {
                 break;
             }
@@ -600,7 +604,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
         let reason = "the provider lists a call to the number that may be this one".to_owned();
-        let to = if attempt.deadline_at <= now { OpenState::Held } else { OpenState::InDoubt };
+        let held = attempt.state == OpenState::Held || attempt.deadline_at <= now;
+        let to = if held { OpenState::Held } else { OpenState::InDoubt };
         let again = if to == OpenState::Held { HELD_AGAIN } else { READ_AGAIN.0 };
         let change = OpenChange { reason: Some(reason), poll_at: Some(now + again), ..OpenChange::to(attempt, to) };
         let moved = self.store.change_open(&[change]).await?;
@@ -627,4 +632,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             }
         }
     }
+}
+
+/// Whether an attempt is held although its absence from the list would still prove that nothing was placed: nobody could
+/// look for it in time, which says nothing about the call.
+fn absence_tells(attempt: &OpenAttempt, lag: Option<SignedDuration>) -> bool {
+    attempt.state == OpenState::Held && !attempt.accepted && attempt.absence_from.is_some() && lag.is_some()
 }

@@ -53,6 +53,11 @@ impl Attempt {
         self.sent_at.map(Stored::to_jiff)
     }
 
+    /// When it was sent, unless that is the intent's moment, put down because whoever sent it was killed.
+    fn sent_exactly_at(&self) -> Option<Timestamp> {
+        self.sent_at().filter(|at| *at != self.intent_at())
+    }
+
     /// Whether it says that a phone rang.
     pub fn rang(&self) -> bool {
         self.outcome.as_deref().is_some_and(|outcome| !["not_placed", "rejected"].contains(&outcome))
@@ -223,10 +228,13 @@ impl Evidence {
         for call in &self.calls {
             let Some(attempt) = Self::token(call).and_then(|token| attempts.get(&token)) else { continue };
             // Without sent_at, because its sender was killed, the request left between intent and arrival.
-            let from = attempt.sent_at().unwrap_or_else(|| attempt.intent_at());
+            let from = attempt.sent_exactly_at().unwrap_or_else(|| attempt.intent_at());
             let late = call.accepted_at.duration_since(from);
-            let permit =
-                if attempt.sent_at().is_none() { self.civil(SECOND.unsigned_abs()) } else { SignedDuration::ZERO };
+            let permit = if attempt.sent_exactly_at().is_none() {
+                self.civil(SECOND.unsigned_abs())
+            } else {
+                SignedDuration::ZERO
+            };
             if late < -apart || late > travel + permit {
                 faults.push(format!("call {} arrived {late:#} after it was sent: {attempt:?}", call.call_id));
             }
@@ -245,13 +253,21 @@ impl Evidence {
         self
     }
 
+    /// The moment each request left is known: nobody was killed.
+    pub fn each_moment_is_known(&mut self) -> &mut Self {
+        let unknown = self.attempts.iter().filter(|it| it.rang() && it.sent_exactly_at().is_none());
+        let faults: Vec<_> = unknown.map(|attempt| format!("when it was sent is not known: {attempt:?}")).collect();
+        self.find(faults);
+        self
+    }
+
     /// Starts and lines of the attempts of one campaign, or all of them, never exceeded their limits.
     pub fn within(&mut self, limits: &Limits, campaign: Option<&str>) -> &mut Self {
         let chosen: BTreeMap<Uuid, Option<Timestamp>> = self
             .attempts
             .iter()
             .filter(|attempt| campaign.is_none_or(|campaign| attempt.campaign == campaign))
-            .map(|attempt| (attempt.attempt_id, attempt.sent_at()))
+            .map(|attempt| (attempt.attempt_id, attempt.sent_exactly_at()))
             .collect();
         let whose = campaign.unwrap_or("the account");
         let mut sent: Vec<Timestamp> = chosen.values().copied().flatten().collect();
