@@ -263,21 +263,23 @@ impl Evidence {
 
     /// Starts and lines of the attempts of one campaign, or all of them, never exceeded their limits.
     pub fn within(&mut self, limits: &Limits, campaign: Option<&str>) -> &mut Self {
-        let chosen: BTreeMap<Uuid, Option<Timestamp>> = self
+        let chosen: BTreeMap<Uuid, &Attempt> = self
             .attempts
             .iter()
             .filter(|attempt| campaign.is_none_or(|campaign| attempt.campaign == campaign))
-            .map(|attempt| (attempt.attempt_id, attempt.sent_exactly_at()))
+            .map(|attempt| (attempt.attempt_id, attempt))
             .collect();
         let whose = campaign.unwrap_or("the account");
-        let mut sent: Vec<Timestamp> = chosen.values().copied().flatten().collect();
-        sent.sort_unstable();
+        let mut sent: Vec<(Timestamp, &Attempt)> =
+            chosen.values().filter_map(|attempt| Some((attempt.sent_exactly_at()?, *attempt))).collect();
+        sent.sort_unstable_by_key(|(at, _)| *at);
         let mut faults = Vec::new();
         for (limit, window) in [(limits.per_minute, MINUTE), (limits.per_second, SECOND)] {
-            let over =
-                sent.iter().zip(sent.iter().skip(limit)).filter(|(first, last)| last.duration_since(**first) < window);
-            faults
-                .extend(over.map(|(first, last)| format!("{whose}: more than {limit} starts from {first} to {last}")));
+            let pairs = sent.iter().zip(sent.iter().skip(limit));
+            let over = pairs.filter(|((first, _), (last, _))| last.duration_since(*first) < window);
+            faults.extend(over.map(|((_, first), (_, last))| {
+                format!("{whose}: more than {limit} starts in {window:#}, the first and last are {first:?} {last:?}")
+            }));
         }
         let calls: Vec<CallRecord> = self
             .calls
