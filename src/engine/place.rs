@@ -19,8 +19,8 @@ use super::dispatch::window_is_open;
 use super::finish::Ended;
 use super::lease::HeldLease;
 use super::record::Record;
-use super::view::LiveCampaign;
-use super::{Engine, back_off, lock};
+use super::view::{LiveCampaign, View};
+use super::{Account, Engine, back_off, lock};
 
 /// When a placed call is read first, civil: calls that are not answered are over by then, and most get no webhook.
 pub const FIRST_READ_AFTER: SignedDuration = SignedDuration::from_secs(30);
@@ -130,26 +130,42 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             if campaign.is_none_or(|campaign| campaign.dials(&name).is_none()) {
                 return Err(NotSent::GateClosed("the campaign was changed or is not active".to_owned()));
             }
-            let window = view.window(campaign_id, start.intent.due.stratum.calling_group_id, now);
-            if !window_is_open(window.as_ref()) {
-                return Err(NotSent::GateClosed("the calling window has closed".to_owned()));
-            }
-            let wait = match lock(&account.requests).start(now) {
-                Ok(()) => lock(&account.pacer).charge(campaign_id, now).err(),
-                Err(wait) => Some(wait),
-            };
-            match wait {
-                None => {
+            match self.charge(account, &view, &start)? {
+                Ok(now) => {
                     account.give_back(campaign_id);
                     return Ok(now);
                 }
-                Some(wait) => {
+                Err(wait) => {
                     let left = start.not_after.duration_since(monotonic);
                     // Not `clamp`: less than its lower bound may be left.
                     self.clock.sleep(self.clock.civil_to_real(wait).max(SHORTEST_WAIT).min(left)).await;
                 }
             }
         }
+    }
+
+    /// Charges a start to every limit and says at which moment, or how much civil time to wait. The clock is read while the
+    /// limits are locked: a moment read earlier may lie before that of a start which overtook this one.
+    fn charge(
+        &self,
+        account: &Account<P>,
+        view: &View,
+        start: &Start,
+    ) -> Result<Result<Timestamp, SignedDuration>, NotSent> {
+        let campaign_id = start.campaign.campaign_id;
+        let mut requests = lock(&account.requests);
+        let mut pacer = lock(&account.pacer);
+        let now = self.clock.now();
+        let window = view.window(campaign_id, start.intent.due.stratum.calling_group_id, now);
+        if !window_is_open(window.as_ref()) {
+            return Err(NotSent::GateClosed("the calling window has closed".to_owned()));
+        }
+        let wait = pacer.wait(campaign_id, now);
+        if wait > SignedDuration::ZERO {
+            // Nothing is taken out of the request budget for a start that cannot leave yet.
+            return Ok(Err(wait));
+        }
+        Ok(requests.start(now).and_then(|()| pacer.charge(campaign_id, now)).map(|()| now))
     }
 
     /// What a reply means for the attempt, and for everyone else.
