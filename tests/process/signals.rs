@@ -155,8 +155,7 @@ async fn it_says_why_it_cannot_start() {
     let here = json!({"url": database.url});
 
     let pending = refusal(folder.path(), &config(&here, "127.0.0.1:0"), &[]);
-    let first = pending.split("; migration 2").next().unwrap().to_owned() + "; …" + pending.rsplit_once(';').unwrap().1;
-    insta::assert_snapshot!("pending_migrations", first);
+    insta::assert_snapshot!("pending_migrations", pending);
 
     database.migrate().await;
     let occupied = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
