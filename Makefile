@@ -11,6 +11,7 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Run the whole system on this machine: private Postgres, provider simulator, a sample campaign
+	@scripts/ensure-postgres
 	$(CARGO) run --locked -- demo
 
 test: ## Run all tests on a private Postgres (installs Debian's package postgresql if there is none and it may)
@@ -24,7 +25,7 @@ test: ## Run all tests on a private Postgres (installs Debian's package postgres
 simulate: ## Play SEEDS runs of the engine in an imagined world (SEEDS=10000); OUTDIAL_SIM_SEED=7 replays one
 	OUTDIAL_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --lib simulation::promises -- --nocapture
 
-bench: ## Measure whole call lifecycles, their statements alone, and lateness; docs/benchmark.md says how to read it
+bench: ## Measure whole call lifecycles, their statements alone, and lateness
 	@scripts/ensure-postgres
 	scripts/bench all
 
