@@ -1,8 +1,7 @@
 //! The benchmark: how fast the whole daemon is, how fast its statements are alone, how late a call leaves.
 //!
 //! `bench lifecycle`, `bench sql`, `bench lateness`, or `bench all`. Everything runs on this machine: a private Postgres
-//! server with every promise of durability, the provider simulator, and the daemon, each a process of its own. What the
-//! figures mean is written in `docs/benchmark.md`.
+//! server with every promise of durability, the provider simulator, and the daemon, each a process of its own.
 
 mod lateness;
 mod lifecycle;

@@ -93,6 +93,8 @@ pub(super) struct Table {
     reader: csv::Reader<Box<dyn Read>>,
     record: ByteRecord,
     first: Option<Row>,
+    /// Whether lines end with CR LF.
+    cr_lf: bool,
 }
 
 /// One row.
@@ -130,11 +132,12 @@ impl Table {
         }
         let begin = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&begin).to_vec();
         let delimiter = options.delimiter.unwrap_or_else(|| sniff(&begin));
+        let cr_lf = begin.split(|byte| *byte == b'\n').next().is_some_and(|line| line.ends_with(b"\r"));
         let input: Box<dyn Read> = Box::new(io::Cursor::new(begin).chain(input));
         let reader =
             csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(input);
         let head = Vec::new();
-        let mut table = Self { head, progress, name, reader, record: ByteRecord::new(), first: None };
+        let mut table = Self { head, progress, name, reader, record: ByteRecord::new(), first: None, cr_lf };
         let Some(mut row) = table.read()? else {
             return Err(Failure::user(anyhow!("{} is empty: its first line must name the columns", table.name)));
         };
@@ -192,7 +195,9 @@ impl Table {
         if !more {
             return Ok(None);
         }
-        let line = self.record.position().map_or(0, csv::Position::line);
+        // Where lines end with CR LF, the reader counts a line only when it has passed the LF, in the next record.
+        let behind = |position: &csv::Position| u64::from(self.cr_lf && position.record() > 0);
+        let line = self.record.position().map_or(0, |position| position.line() + behind(position));
         let bytes = self.record.as_slice().len();
         if bytes > ROW_BYTES_MAX {
             let problem = Some("is longer than 1 MiB: a quote is probably not closed".to_owned());
