@@ -79,7 +79,8 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<f64> {
         1e3 * used[2] / leads
     );
     println!(
-        "  attempts {attempts}, calls {placed}, inbox events {events}, commits {:.2} per lifecycle, daemon's memory {memory:.0} MiB; {outcomes:?}",
+        "  attempts {attempts}, calls {placed}, inbox events {events}, commits {:.2} per lifecycle, \
+         daemon's memory {memory:.0} MiB; {outcomes:?}",
         committed as f64 / leads
     );
     Ok(rate)
