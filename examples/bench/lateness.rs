@@ -52,14 +52,14 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(late.first().is_some_and(|first| *first >= 0.0), "a call left before it was due");
     let at = |share: f64| late[(share * (late.len() - 1) as f64).round() as usize];
     println!(
-        "lateness of {} calls due at random instants of 30 s, ms: p50 {:.0}, p95 {:.0}, p99 {:.0}, longest {:.0}; \
-         daemon {used:.1} CPU seconds",
+        "lateness of {} calls due at random instants of 30 s: p50 {:.0} ms, p95 {:.0} ms, p99 {:.0} ms, longest {:.0} ms",
         late.len(),
         at(0.5),
         at(0.95),
         at(0.99),
         at(1.0)
     );
+    println!("  CPU seconds: daemon {used:.1}");
     for bucket in 0..10 {
         let (from, to) = (f64::from(bucket) * 20.0, f64::from(bucket + 1) * 20.0);
         let count = late.iter().filter(|ms| **ms >= from && (**ms < to || bucket == 9)).count();

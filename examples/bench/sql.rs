@@ -346,6 +346,9 @@ fn without_comments(statement: &str) -> String {
 fn plain_names(statement: &str) -> String {
     let mut plain = String::with_capacity(statement.len());
     for (index, part) in statement.split('"').enumerate() {
+        if index > 0 {
+            plain.push('"');
+        }
         // Every second part lies between quotes.
         plain.push_str(if index % 2 == 1 { part.split(['!', '?', ':']).next().unwrap_or_default() } else { part });
     }
