@@ -149,7 +149,7 @@ mod tests {
         let attempt_id = AttemptId::derive(Installation::new(1), key);
         let call = OutboundCall {
             attempt_id,
-            phone: PhoneNumber::parse("+4930901820").expect("a number"),
+            phone: PhoneNumber::parse("+14155550132").expect("a number"),
             assistant_id: AssistantId::new("1"),
             variables: Map::new(),
         };

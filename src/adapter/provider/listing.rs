@@ -1,7 +1,7 @@
 //! Reads pages of calls and lists of assistants.
 //!
 //! Some brands answer with a Laravel paginator, some with a bare list; documentation and examples disagree within one
-//! page even (seeds of `assistants/outbound`: a `data` field is described, a bare list is shown; read 2026-11-21).
+//! page even (`assistants/outbound` of three brands: a `data` field is described, a bare list is shown; read 2026-11-21).
 
 use bytes::Bytes;
 use serde_json::value::RawValue;

@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn problems_name_the_field_and_not_the_value() {
-        let document = r#"{"lead":{"id":{"x":"+4930901820"}},"status":7}"#;
+        let document = r#"{"lead":{"id":{"x":"+14155550132"}},"status":7}"#;
         let fields = Fields::read(document).expect("an object");
         let lead = fields.object("lead").expect("an object").expect("present");
         let problem = lead.id("id").expect_err("not an id");
