@@ -22,7 +22,7 @@ pub mod settings;
 pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
@@ -78,6 +78,8 @@ pub struct Account<P> {
     inbox: Mutex<Option<mpsc::UnboundedReceiver<Record>>>,
     dispatch_memory: Mutex<dispatch::Memory>,
     words_seen: Mutex<BTreeSet<String>>,
+    /// The page of the list at which the next walk through it begins.
+    next_page: AtomicU32,
     /// Whether the provider's filter by phone number has found a call once.
     phone_filter_works: AtomicBool,
 }
@@ -178,6 +180,7 @@ impl<P: Provider> Account<P> {
             inbox: Mutex::new(Some(inbox)),
             dispatch_memory: Mutex::new(dispatch::Memory::default()),
             words_seen: Mutex::new(BTreeSet::new()),
+            next_page: AtomicU32::new(1),
             phone_filter_works: AtomicBool::new(false),
             settings,
             provider,

@@ -27,8 +27,15 @@ use super::{Account, Engine, is_newer, lock};
 
 /// Calls to read at once from which on whole pages of the list are cheaper than single calls.
 const SINGLE_READS_MAX: usize = 3;
-/// Most pages one run reads of the list; at 100 calls a page.
+/// Most calls one run reads by themselves because the pages it read did not show them: stragglers are few and far apart
+/// in a long list.
+const STRAGGLERS_MAX: usize = 32;
+/// How many of them are read at the same time.
+const READS_AT_ONCE: usize = 8;
+/// Most pages one run reads of the list; at 100 calls a page. The next run goes on where it stopped.
 const PAGES_MAX: u32 = 20;
+/// Most pages of one walk through the list, over all its runs: a provider that repeats a page for ever ends here.
+const WALK_PAGES_MAX: u32 = 1_000;
 /// Shortest and longest time between two reads of a call, civil; a quarter of its age lies in between.
 const READ_AGAIN: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(10), SignedDuration::from_secs(60));
 /// Between two looks at a held attempt, civil: late evidence may still settle it.
@@ -65,6 +72,14 @@ struct News {
     /// Whether it says that the call is over. What cannot be read counts as that: it is quarantined, with the reason, by
     /// whoever reads the inbox.
     over: bool,
+}
+
+/// What a walk through the list brought.
+#[derive(Default)]
+struct Sweep {
+    found: BTreeMap<AttemptId, News>,
+    /// Whether it went from the newest call to the oldest wanted one: who is missing is not in the list.
+    whole: bool,
 }
 
 impl News {
@@ -249,49 +264,70 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 && matches!(attempt.state, OpenState::Placed | OpenState::Held)
                 && !absence_tells(attempt, lag)
         };
-        let wanted: Vec<&OpenAttempt> = open.iter().filter(due).collect();
+        let mut wanted: Vec<&OpenAttempt> = open.iter().filter(due).collect();
         if wanted.is_empty() {
             return Ok(());
         }
-        let mut found: BTreeMap<AttemptId, News> = BTreeMap::new();
+        wanted.sort_by_key(|attempt| attempt.intent_at);
         let single = wanted.len() <= SINGLE_READS_MAX && wanted.iter().all(|attempt| attempt.call_id.is_some());
-        if !single {
-            found = self.read_pages(name, &wanted, now, report).await?;
-        }
-        // What the pages did not show is read by itself; a few in each run, so that nothing starves.
-        let missing = wanted.iter().filter(|attempt| !found.contains_key(&attempt.attempt_id));
-        for attempt in
-            missing.take(if single { SINGLE_READS_MAX } else { 2 * SINGLE_READS_MAX }).copied().collect::<Vec<_>>()
-        {
-            if !account.may_read(now) {
-                break;
-            }
-            report.reads += 1;
-            match &attempt.call_id {
-                Some(call_id) => match account.provider.read_call(call_id).await {
-                    Ok(body) => drop(found.insert(attempt.attempt_id, News::of(account, body))),
+        let mut sweep = if single { Sweep::default() } else { self.read_pages(name, &wanted, now, report).await? };
+        // What the pages did not show is read by itself, the oldest first, so that nothing starves.
+        let missing: Vec<&OpenAttempt> = wanted
+            .iter()
+            .copied()
+            .filter(|attempt| !sweep.found.contains_key(&attempt.attempt_id))
+            .take(STRAGGLERS_MAX)
+            .collect();
+        let mut read = BTreeSet::new();
+        for some in missing.chunks(READS_AT_ONCE) {
+            let mut failed = false;
+            let by_id = some.iter().filter_map(|attempt| Some((*attempt, attempt.call_id.as_ref()?)));
+            let permitted: Vec<_> = by_id.take_while(|_| account.may_read(now)).collect();
+            report.reads += permitted.len();
+            let answers = permitted.iter().map(|(_, call_id)| account.provider.read_call(call_id));
+            let answers = futures::future::join_all(answers).await;
+            for ((attempt, _), answer) in permitted.into_iter().zip(answers) {
+                match answer {
+                    Ok(body) => drop(sweep.found.insert(attempt.attempt_id, News::of(account, body))),
                     Err(ReadError::NotFound) => {
                         debug!(attempt.id = %attempt.attempt_id, "The provider does not show the call yet")
                     }
                     Err(error) => {
                         self.note_read_error(name, &error).await;
-                        break;
+                        failed = true;
+                        continue;
                     }
-                },
-                None => match self.search(account, attempt, now, report).await {
+                }
+                read.insert(attempt.attempt_id);
+            }
+            for attempt in some.iter().filter(|attempt| attempt.call_id.is_none()) {
+                if failed || !account.may_read(now) {
+                    break;
+                }
+                report.reads += 1;
+                match self.search(account, attempt, now, report).await {
                     // The number's other calls are other attempts', and told already.
                     Ok(bodies) => {
-                        found.extend(self.whose(name, &[attempt], listed(account, bodies)).await?);
+                        sweep.found.extend(self.whose(name, &[attempt], listed(account, bodies)).await?);
+                        read.insert(attempt.attempt_id);
                     }
                     Err(error) => {
                         self.note_read_error(name, &error).await;
-                        break;
+                        failed = true;
                     }
-                },
+                }
+            }
+            if failed || account.held_back(now).is_some() {
+                break;
             }
         }
+        // Who was not reached stays due: the next run goes on with them.
+        let reached = |attempt: &&&OpenAttempt| {
+            sweep.whole || read.contains(&attempt.attempt_id) || sweep.found.contains_key(&attempt.attempt_id)
+        };
+        let reached: Vec<&OpenAttempt> = wanted.iter().filter(reached).copied().collect();
         // Reading takes its time, and what is dated from its beginning would be due again too early.
-        self.keep_news(name, &wanted, found, self.clock.now()).await
+        self.keep_news(name, &reached, sweep.found, self.clock.now()).await
     }
 
     /// Stores what a read brought and dates the next one.
@@ -329,21 +365,28 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         self.store.change_open(&changes).await.map(drop)
     }
 
-    /// Walks the list, newest first, until every wanted call is seen or the calls are older than all of them.
+    /// Walks the list, newest first, until every wanted call is seen or the calls are older than all of them; a bounded
+    /// piece of it, from where the last run stopped. What comes new meanwhile moves the rest to later pages, so nothing is
+    /// left out.
     async fn read_pages(
         &self,
         name: &AccountName,
         wanted: &[&OpenAttempt],
         now: Timestamp,
         report: &mut PollReport,
-    ) -> Result<BTreeMap<AttemptId, News>, StoreError> {
+    ) -> Result<Sweep, StoreError> {
         let account = &self.accounts[name];
-        let mut found = BTreeMap::new();
+        let mut sweep = Sweep::default();
         let oldest_call = oldest_call(wanted);
         let oldest = wanted.iter().map(|attempt| attempt.intent_at).min().unwrap_or(now);
-        for page in 1..=PAGES_MAX {
+        let first = match account.next_page.load(Ordering::Relaxed) {
+            page @ 1..=WALK_PAGES_MAX => page,
+            _ => 1,
+        };
+        for page in first..first + PAGES_MAX {
+            account.next_page.store(page, Ordering::Relaxed);
             if !account.may_read(now) {
-                break;
+                return Ok(sweep);
             }
             report.reads += 1;
             let query = CallQuery { phone: None, since: oldest, until: now, page };
@@ -351,20 +394,23 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 Ok(calls) => calls,
                 Err(error) => {
                     self.note_read_error(name, &error).await;
-                    break;
+                    return Ok(sweep);
                 }
             };
             let calls_listed = listed(account, calls.calls);
             let is_older = |call: &Listed| is_newer(oldest_call?, call.call_id.as_ref()?);
             let more = calls.more && !calls_listed.iter().any(|call| is_older(call) == Some(true));
             for (attempt_id, news) in self.whose(name, wanted, calls_listed).await? {
-                found.entry(attempt_id).or_insert(news);
+                sweep.found.entry(attempt_id).or_insert(news);
             }
-            if !more || found.len() >= wanted.len() {
-                break;
+            if !more || sweep.found.len() >= wanted.len() {
+                account.next_page.store(1, Ordering::Relaxed);
+                sweep.whole = first == 1;
+                return Ok(sweep);
             }
         }
-        Ok(found)
+        account.next_page.store(first + PAGES_MAX, Ordering::Relaxed);
+        Ok(sweep)
     }
 
     /// Which of the listed calls belong to which wanted attempt.
