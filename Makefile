@@ -5,7 +5,7 @@ WITH_POSTGRES = $(CARGO) run --locked --quiet --example with_postgres --
 
 .DEFAULT_GOAL := help
 SEEDS ?= 10000
-.PHONY: help demo test simulate bench ci fmt-check lint doc deny prepare sqlx-check
+.PHONY: help demo test simulate soak bench ci fmt-check lint doc deny prepare sqlx-check
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,10 @@ test: ## Run all tests on a private Postgres (installs Debian's package postgres
 
 simulate: ## Play SEEDS runs of the engine in an imagined world (SEEDS=10000); OUTDIAL_SIM_SEED=7 replays one
 	OUTDIAL_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --lib simulation::promises -- --nocapture
+
+soak: ## Run the campaigns of the process tests with 2,000 leads each
+	@scripts/ensure-postgres
+	OUTDIAL_SOAK=1 $(WITH_POSTGRES) $(CARGO) test --locked --test process -- --test-threads=1 --nocapture campaign:: kill::
 
 bench: ## Measure whole call lifecycles, their statements alone, and lateness
 	@scripts/ensure-postgres

@@ -8,7 +8,7 @@ use outdial::adapter::simulator::{OutcomeMix, Shape, SimulatorOptions};
 use serde_json::{Value, json};
 
 use super::support::judge::{Evidence, Limits, Windows, misplaced};
-use super::support::world::{Lead, Stage, World, eventually};
+use super::support::world::{Lead, Stage, World, eventually, leads_of};
 
 const ZONES: [Option<&str>; 6] = [
     Some("Europe/London"),
@@ -58,8 +58,9 @@ fn definition(list: &str, windows: Value, pacing: Value) -> Value {
     })
 }
 
-/// Dials `count` leads to the end and judges it.
+/// Dials `count` leads (more in a soak) to the end and judges it.
 async fn dial_to_the_end(shape: Shape, echo_variables: bool, count: usize) {
+    let (count, longer) = leads_of(count);
     let simulator = SimulatorOptions {
         shape,
         echo_variables,
@@ -98,7 +99,7 @@ async fn dial_to_the_end(shape: Shape, echo_variables: bool, count: usize) {
     world.add_campaign("winback", &definition("winback", whole, json!({"concurrent_calls": 40}))).await;
     world.start().await;
     let world_ref = &world;
-    eventually("both campaigns are finished", Duration::from_secs(150), || async {
+    eventually("both campaigns are finished", Duration::from_secs(150) * longer, || async {
         let left: i64 = world_ref.database.value("select count(*) from campaign where state <> 'finished'").await;
         if left == 0 { Ok(()) } else { Err(standing(world_ref).await) }
     })

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::support::judge::{Evidence, Limits, Windows, misplaced};
-use super::support::world::{Lead, Stage, World, eventually};
+use super::support::world::{Lead, Stage, World, eventually, leads_of};
 
 const LIMITS: Limits = Limits { per_minute: 16, per_second: 1, lines: 80 };
 const KILLS: u32 = 5;
@@ -44,6 +44,7 @@ fn definition(list: &str) -> Value {
 }
 
 async fn killed_again_and_again(shape: Shape, count: usize) {
+    let (count, longer) = leads_of(count);
     let faults = Faults {
         // Longer than the daemon waits.
         slow_for_ms: 3_000,
@@ -90,12 +91,12 @@ async fn killed_again_and_again(shape: Shape, count: usize) {
             if calls > before { Ok(()) } else { Err(format!("{before} calls, as before kill {kill}")) }
         })
         .await;
-        tokio::time::sleep(Duration::from_millis(chance.random_range(100..2_500))).await;
+        tokio::time::sleep(Duration::from_millis(chance.random_range(100..2_500)) * longer).await;
         world.kill().await;
     }
     world.start().await;
     let world_ref = &world;
-    eventually("all is disposed, or held for a reason", Duration::from_secs(90), || async {
+    eventually("all is disposed, or held for a reason", Duration::from_secs(90) * longer, || async {
         // A lead whose person is locked by a held attempt waits for a person.
         let sql = "select (select count(*) from open_attempt where state <> 'held')
             + (select count(*) from due d where not exists (select from open_attempt o where o.phone = d.phone))

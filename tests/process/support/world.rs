@@ -238,6 +238,16 @@ pub fn merge(base: &mut Value, over: Value) {
 }
 
 /// Waits until `probe` answers, for at most `within`; looks often, and says what it waited for.
+/// How many leads a campaign has: `short` of them, or all 2,000 when `OUTDIAL_SOAK` is set; and how much longer to wait.
+pub fn leads_of(short: usize) -> (usize, u32) {
+    const LEADS: usize = 2_000;
+    if std::env::var_os("OUTDIAL_SOAK").is_some_and(|word| word == "1") {
+        (LEADS, u32::try_from(LEADS.div_ceil(short)).expect("a small number"))
+    } else {
+        (short, 1)
+    }
+}
+
 pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
     what: &str,
     within: Duration,
