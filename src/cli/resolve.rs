@@ -11,14 +11,14 @@ use uuid::Uuid;
 use crate::adapter::postgres::status::{OpenQuestion, open_questions};
 use crate::adapter::postgres::views;
 use crate::domain::attempt::OpenState;
-use crate::domain::campaign::RetryPolicy;
+use crate::domain::campaign::{CampaignState, RetryPolicy};
 use crate::domain::id::AttemptId;
 use crate::domain::retry::{AttemptEnd, Ending, NextPlace, after_attempt};
 use crate::port::store::{OpenAttempt, Settlement, Store};
 
 use super::desk::Desk;
 use super::output::{Format, Listing, Phones, json as write_json, line, show, table, unbroken, utc};
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, wire};
 
 /// Attempts that are listed at most.
 const LISTED_MAX: u32 = 1_000;
@@ -125,7 +125,15 @@ async fn settle(ids: &[Uuid], found: Found, reason: &str, phones: Phones, desk: 
     if !problems.is_empty() {
         return Err(Failure::user(anyhow!("{}; nothing was settled", problems.join("; "))));
     }
-    let settlements: Vec<_> = held.iter().map(|open| settlement(open, found, reason, desk)).collect();
+    let view = wire::view(&store).await.context("read the campaigns")?;
+    let settlements: Vec<_> = held
+        .iter()
+        .map(|open| {
+            let campaign = view.campaign(open.attempt_id.key().campaign_id);
+            let finished = campaign.is_none_or(|campaign| campaign.state == CampaignState::Finished);
+            settlement(open, found, reason, finished, desk)
+        })
+        .collect();
     let settled = store.settle(&settlements).await.context("settle the attempts")?;
     let mut missed = false;
     for (open, settlement) in held.iter().zip(&settlements) {
@@ -163,7 +171,7 @@ async fn find(id: AttemptId, store: &impl Store, desk: &Desk) -> Result<Result<O
     })
 }
 
-fn settlement(open: &OpenAttempt, found: Found, reason: &str, desk: &Desk) -> Settlement {
+fn settlement(open: &OpenAttempt, found: Found, reason: &str, finished: bool, desk: &Desk) -> Settlement {
     let (ending, word) = match found {
         Found::Placed => (Ending::Unknown, "placed"),
         Found::NotPlaced => (Ending::NotPlaced { retry_at: desk.now }, "not placed"),
@@ -180,7 +188,7 @@ fn settlement(open: &OpenAttempt, found: Found, reason: &str, desk: &Desk) -> Se
         refused: false,
         reason: format!("settled by hand as {word}: {reason}"),
         result: None,
-        next,
+        next: if finished { next.in_finished_campaign() } else { next },
         suppress: None,
         inbox: Vec::new(),
     }

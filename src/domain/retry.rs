@@ -29,6 +29,20 @@ pub enum NextPlace {
     },
 }
 
+impl NextPlace {
+    /// The same in a campaign that has finished: nobody would ever dial a due lead there.
+    #[must_use]
+    pub fn in_finished_campaign(self) -> Self {
+        match self {
+            Self::Due { attempt_no, tries, .. } => {
+                let verdict = Verdict::new(Disposition::Removed, "the campaign was finished");
+                Self::Disposed { verdict, attempt_no, tries }
+            }
+            disposed @ Self::Disposed { .. } => disposed,
+        }
+    }
+}
+
 /// A verdict on a lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {

@@ -7,9 +7,9 @@ use tracing::{info, warn};
 
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, AssistantId, AttemptId, CampaignId, InboxId};
-use crate::domain::outcome::{Disposition, Outcome};
+use crate::domain::outcome::Outcome;
 use crate::domain::phone::PhoneNumber;
-use crate::domain::retry::{AttemptEnd, Ending, NextPlace, PastAttempt, Verdict, after_attempt};
+use crate::domain::retry::{AttemptEnd, Ending, NextPlace, PastAttempt, after_attempt};
 use crate::port::clock::Clock;
 use crate::port::provider::Provider;
 use crate::port::store::{CallResult, DialIntent, OpenAttempt, Settlement, Store, StoreError};
@@ -152,7 +152,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 refused: end.ending == Ending::Refused,
                 reason: end.reason.clone(),
                 result: end.result.clone(),
-                next: if closed { put_out(next) } else { clamp(next, now) },
+                next: if closed { next.in_finished_campaign() } else { clamp(next, now) },
                 suppress: end.suppress.clone(),
                 inbox: end.inbox.clone(),
             });
@@ -182,17 +182,6 @@ fn needs_no_rules(ending: &Ending) -> bool {
 
 fn no_rules() -> crate::domain::campaign::RetryPolicy {
     crate::domain::campaign::RetryPolicy { max_attempts: 1, on: BTreeMap::new(), goal: None }
-}
-
-/// In a campaign that has finished nobody would ever dial a due lead.
-fn put_out(next: NextPlace) -> NextPlace {
-    match next {
-        NextPlace::Due { attempt_no, tries, .. } => {
-            let verdict = Verdict::new(Disposition::Removed, "the campaign was finished");
-            NextPlace::Disposed { verdict, attempt_no, tries }
-        }
-        disposed @ NextPlace::Disposed { .. } => disposed,
-    }
 }
 
 fn clamp(next: NextPlace, now: Timestamp) -> NextPlace {

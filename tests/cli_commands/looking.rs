@@ -73,6 +73,19 @@ async fn an_export_reads_page_by_page(pool: PgPool) {
     assert_eq!(said.lines().collect::<std::collections::BTreeSet<_>>().len(), 5_002, "no row comes twice");
 }
 
+/// A due lead of a finished campaign would wait for ever.
+#[sqlx::test]
+async fn a_try_given_back_in_a_finished_campaign_leaves_nothing_due(pool: PgPool) {
+    let scene = Scene::with_campaign(pool).await;
+    let held = scene.open(1, "held").await.to_string();
+    sqlx::query("update campaign set state = 'finished'").execute(&scene.desk.pool).await.unwrap();
+    let said = scene.ask(&["resolve", held.as_str(), "--as", "not-placed", "--reason", "not in the dashboard"]).await;
+    assert!(said.contains("ended as not_placed: the lead is removed"), "{said}");
+    let due: i64 =
+        sqlx::query_scalar("select count(*) from due where lead_id = 1").fetch_one(&scene.desk.pool).await.unwrap();
+    assert_eq!(due, 0);
+}
+
 #[sqlx::test]
 async fn held_attempts_are_settled_by_hand(pool: PgPool) {
     let scene = Scene::with_campaign(pool).await;
