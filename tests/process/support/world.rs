@@ -237,7 +237,6 @@ pub fn merge(base: &mut Value, over: Value) {
     }
 }
 
-/// Waits until `probe` answers, for at most `within`; looks often, and says what it waited for.
 /// How many leads a campaign has: `short` of them, or all 2,000 when `OUTDIAL_SOAK` is set; and how much longer to wait.
 pub fn leads_of(short: usize) -> (usize, u32) {
     const LEADS: usize = 2_000;
@@ -248,6 +247,7 @@ pub fn leads_of(short: usize) -> (usize, u32) {
     }
 }
 
+/// Waits until `probe` answers, for at most `within`; looks often, and says what it waited for.
 pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
     what: &str,
     within: Duration,
