@@ -10,26 +10,29 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::App;
+use super::call::CallRecord;
+use super::dialect::Dialect;
+use super::dice::Dice;
+use super::drift::Drift;
 use super::fault::Fault;
 use super::line::Cutter;
 use super::log::{Record, RequestRecord, locked};
-use super::request::{CallRequest, Query, Refused, filter_of, is_e164, page_of, query_of};
-use super::webhook::Due;
-use super::wire;
-use super::world::Throttled;
-
-/// The body of a 200, or another status with its body.
-type Found = Result<Value, Refused>;
+use super::message::Message;
+use super::rate::Throttled;
+use super::request::Route;
 
 /// What a client gets, and what the log says about it.
 struct Answer {
     status: u16,
     body: Body,
-    location: Option<&'static str>,
+    location: Option<String>,
+    /// What the headers say about the limit of requests.
     throttled: Option<Throttled>,
+    /// Seconds, in a header.
+    retry_after: Option<u32>,
     delivery: Delivery,
     fault: Option<Fault>,
     phone: Option<String>,
@@ -61,6 +64,7 @@ impl Answer {
             body: Body::Json(body),
             location: None,
             throttled: None,
+            retry_after: None,
             delivery: Delivery::Whole,
             fault: None,
             phone: None,
@@ -68,7 +72,7 @@ impl Answer {
         }
     }
 
-    fn page(status: u16, location: Option<&'static str>) -> Self {
+    fn page(status: u16, location: Option<String>) -> Self {
         Self { body: Body::Page(PAGE), location, ..Self::json(status, Value::Null) }
     }
 
@@ -121,8 +125,11 @@ fn respond(answer: Answer) -> Response {
         number("x-ratelimit-remaining", throttled.remaining.into());
         number("x-ratelimit-reset", throttled.reset_at.as_second());
     }
-    if let Some(location) = answer.location {
-        headers.insert(header::LOCATION, header::HeaderValue::from_static(location));
+    if let Some(seconds) = answer.retry_after {
+        number("retry-after", seconds.into());
+    }
+    if let Some(location) = answer.location.and_then(|location| location.try_into().ok()) {
+        headers.insert(header::LOCATION, location);
     }
     let (mut body, kind) = match answer.body {
         Body::Json(body) => (body.to_string(), "application/json"),
@@ -138,48 +145,55 @@ fn respond(answer: Answer) -> Response {
 
 impl App {
     fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Answer {
-        if let Some(refused) = self.authenticate(headers) {
+        let (dialect, key_revoked) = {
+            let world = locked(&self.world);
+            (world.dialect.clone(), world.key_revoked)
+        };
+        let (dialect, family) = (&*dialect, dialect.family());
+        if let Some(refused) = self.authenticate(dialect, headers, key_revoked) {
             return refused;
         }
         let throttled = locked(&self.world).throttle(self.clock.now());
+        let shown = throttled.filter(|_| family.shows_rate());
         if let Some(retry_after) = throttled.and_then(|throttled| throttled.retry_after) {
-            let second_body = retry_after % 2 == 1;
-            return Answer { throttled, ..Answer::json(429, wire::rate_limited(second_body, retry_after)) };
+            let answer = rate_limited(dialect, retry_after % 2 == 1, retry_after);
+            return Answer { throttled: shown, ..answer };
         }
-        let path: Vec<&str> = uri.path().trim_start_matches("/api/").split('/').collect();
-        let answer = match (method.as_str(), &path[..]) {
-            ("POST", ["user", "make_call"]) => self.make_call(body),
-            ("GET", _) => self.read(uri, &path),
-            _ => Answer::json(404, json!({"message": "The route could not be found."})),
+        let path = uri.path().strip_prefix(family.base_path()).and_then(|path| path.strip_prefix('/'));
+        let path: Vec<&str> = path.unwrap_or_default().trim_end_matches('/').split('/').collect();
+        let answer = match family.route(method.as_str(), &path) {
+            Route::Place(target) => self.place(dialect, target, uri, body),
+            Route::Read => self.read(dialect, uri, &path),
+            Route::Cancel(call) => self.cancel_call(dialect, call),
+            Route::Unknown => Answer::json(404, family.error(dialect, 404, Message::RouteUnknown)),
         };
-        Answer { throttled, ..answer }
+        Answer { throttled: shown, ..answer }
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Option<Answer> {
-        let Some(given) = headers.get(header::AUTHORIZATION) else {
-            let message = "Authorization header is required";
-            return Some(Answer::json(401, json!({"error": "Missing Authorization header", "message": message})));
-        };
-        let key = given.to_str().ok().and_then(|given| given.strip_prefix("Bearer "));
-        (key != Some(self.api_key.as_str())).then(|| {
-            let message = "The provided API key is invalid or expired";
-            Answer::json(401, json!({"error": "Invalid API key", "message": message}))
-        })
+    fn authenticate(&self, dialect: &Dialect, headers: &HeaderMap, key_revoked: bool) -> Option<Answer> {
+        let given = headers.get(header::AUTHORIZATION);
+        let key = given.and_then(|given| given.to_str().ok()?.strip_prefix("Bearer "));
+        let accepted = key == Some(self.api_key.as_str()) && !key_revoked;
+        (!accepted).then(|| Answer::json(401, dialect.family().unauthorized(dialect, given.is_none())))
     }
 
-    fn make_call(&self, body: &[u8]) -> Answer {
-        let CallRequest { phone, assistant_id, variables } = match CallRequest::parse(body) {
+    fn place(&self, dialect: &Dialect, target: Option<&str>, uri: &Uri, body: &[u8]) -> Answer {
+        let family = dialect.family();
+        let request = match family.request(dialect, target, body) {
             Ok(request) => request,
-            Err(errors) => return Answer::json(422, wire::invalid_fields(errors)),
+            Err(malformed) => {
+                return Answer { phone: malformed.phone, ..Answer::json(malformed.status, malformed.body) };
+            }
         };
-        if !is_e164(&phone) {
-            return Answer { phone: Some(phone), ..Answer::json(400, wire::invalid_number(self.dialect.shape)) };
-        }
+        let phone = request.phone.clone();
         let mut world = locked(&self.world);
-        if let Err(refusal) = world.admit(&phone, assistant_id) {
-            let (status, body) = wire::refused(self.dialect.shape, refusal);
-            return Answer { phone: Some(phone), ..Answer::json(status, body) };
-        }
+        let assistant_id = match world.admit(&request, self.clock.now()) {
+            Ok(assistant_id) => assistant_id,
+            Err(refusal) => {
+                let (status, body) = family.refused(dialect, refusal);
+                return Answer { phone: Some(phone), ..Answer::json(status, body) };
+            }
+        };
         let (fault, mut coin) = world.fate_of_request(&phone);
         let heads = coin.chance(0.5);
         let places = match fault {
@@ -187,93 +201,99 @@ impl App {
             Some(Fault::Html | Fault::Redirect) => heads,
             _ => true,
         };
-        let call_id = places.then(|| {
+        let call = places.then(|| {
             // Read under the lock: ids and instants grow together.
-            let now = self.clock.now();
-            let call = world.place(phone.clone(), assistant_id, variables, fault, now);
+            let call = world.place(request, assistant_id, fault, self.clock.now());
             self.log.write(Record::Call(call.clone()));
-            // Nobody listens while the simulator shuts down; then nothing is sent any more.
-            let _ = self.webhooks.send(Due { at: world.webhook_due_at(&call), call: call.clone() });
-            call.call_id
+            self.expect_webhooks(world.webhooks_of(&call));
+            call
+        });
+        let mut placed = call.as_ref().map_or(Value::Null, |call| {
+            family.placed(dialect, call, world.assistants.get(&assistant_id).expect("it was admitted"))
         });
         let (retry_after, slow_for) = (world.faults().retry_after, world.faults().slow_for_ms);
+        let dice = world.next_answer();
         drop(world);
-        let placed = Answer::json(200, wire::placed(self.dialect.shape, call_id.unwrap_or_default()));
+        drift(dialect, dice, &mut placed);
+        let placed = Answer::json(200, placed);
         let tails = coin.chance(0.5);
         let answer = match fault {
             Some(Fault::AcceptedThenConnectionLost | Fault::RefusedThenConnectionLost) => {
                 placed.delivered(Delivery::Cut)
             }
-            Some(Fault::AcceptedThen500 | Fault::RefusedWith500) => {
-                Answer::json(500, json!({"message": "Server Error"}))
-            }
+            Some(Fault::AcceptedThen500 | Fault::RefusedWith500) => server_error(dialect),
             Some(Fault::SlowerThanTimeout) => placed.delivered(Delivery::Slow(Duration::from_millis(slow_for))),
             Some(Fault::TruncatedJson) => placed.delivered(Delivery::Half),
             Some(Fault::Html) => Answer::page(200, None),
-            Some(Fault::Redirect) if tails => Answer::page(307, Some("/api/user/make_call")),
-            Some(Fault::Redirect) => Answer::page(302, Some("/login")),
-            Some(Fault::RateLimited) => Answer::json(429, wire::rate_limited(tails, retry_after)),
+            Some(Fault::Redirect) if tails => Answer::page(307, Some(uri.path().to_owned())),
+            Some(Fault::Redirect) => Answer::page(302, Some("/login".to_owned())),
+            Some(Fault::RateLimited) => rate_limited(dialect, tails, retry_after),
             _ => placed,
         };
-        Answer { fault, phone: Some(phone), call_id, ..answer }
+        Answer { fault, phone: Some(phone), call_id: call.map(|call| call.call_id), ..answer }
     }
 
-    fn read(&self, uri: &Uri, path: &[&str]) -> Answer {
+    fn read(&self, dialect: &Dialect, uri: &Uri, path: &[&str]) -> Answer {
         let fault = locked(&self.world).fate_of_read();
         let answer = match fault {
             Some(Fault::Html) => Answer::page(200, None),
-            Some(Fault::ServerError) => Answer::json(500, json!({"message": "Server Error"})),
-            Some(Fault::RateLimited) => {
-                Answer::json(429, wire::rate_limited(false, locked(&self.world).faults().retry_after))
-            }
+            Some(Fault::ServerError) => server_error(dialect),
+            Some(Fault::RateLimited) => rate_limited(dialect, false, locked(&self.world).faults().retry_after),
             Some(Fault::ConnectionLost) => Answer::json(500, Value::Null).delivered(Delivery::Cut),
-            Some(Fault::TruncatedJson) => self.found(uri, path).delivered(Delivery::Half),
-            _ => self.found(uri, path),
+            Some(Fault::TruncatedJson) => self.found(dialect, uri, path).delivered(Delivery::Half),
+            _ => self.found(dialect, uri, path),
         };
         Answer { fault, ..answer }
     }
 
-    fn found(&self, uri: &Uri, path: &[&str]) -> Answer {
-        let query = query_of(uri);
-        let found = match path {
-            ["user", "me"] => {
-                let balance = locked(&self.world).balance_micros as f64 / 1e6;
-                Ok(json!({"name": "Simulated Account", "email": "owner@example.org", "total_balance": balance}))
+    fn found(&self, dialect: &Dialect, uri: &Uri, path: &[&str]) -> Answer {
+        match dialect.family().read(self, dialect, uri, path) {
+            Ok(mut body) => {
+                drift(dialect, locked(&self.world).next_answer(), &mut body);
+                Answer::json(200, body)
             }
-            ["user", "assistants", "outbound"] => {
-                let world = locked(&self.world);
-                let outbound = world.assistants.values().filter(|assistant| assistant.outbound);
-                Ok(outbound.map(wire::outbound_assistant).collect())
-            }
-            ["user", "assistants", "get"] => page_of(&query, 10).map(|(per_page, page)| {
-                wire::assistants_page(&locked(&self.world).assistants.values().collect::<Vec<_>>(), per_page, page)
-            }),
-            ["user", "calls"] => self.calls(&query),
-            ["user", "calls", call_id] => self.call(call_id),
-            _ => Err((404, json!({"message": "The route could not be found."}))),
-        };
-        let (status, body) = found.map_or_else(|refused| refused, |body| (200, body));
-        Answer::json(status, body)
+            Err((status, body)) => Answer::json(status, body),
+        }
     }
 
-    fn call(&self, call_id: &str) -> Found {
-        let world = locked(&self.world);
-        let call = call_id.parse().ok().and_then(|call_id| world.call(call_id)).cloned();
-        let call = call.ok_or_else(|| (404, json!({"message": "Call not found"})))?;
-        let assistant = world.assistants.get(&call.assistant_id).cloned();
+    fn cancel_call(&self, dialect: &Dialect, call: &str) -> Answer {
+        match dialect.family().cancel(self, dialect, call) {
+            Ok((body, call_id)) => Answer { call_id: Some(call_id), ..Answer::json(200, body) },
+            Err((status, body)) => Answer::json(status, body),
+        }
+    }
+
+    /// Cancels a call and reports that; false where it has rung.
+    pub(super) fn cancel(&self, call_id: u64) -> bool {
+        let mut world = locked(&self.world);
+        let Some(canceled): Option<Arc<CallRecord>> = world.cancel(call_id, self.clock.now()) else { return false };
+        self.expect_webhooks(world.webhooks_of(&canceled));
         drop(world);
-        Ok(self.dialect.call(&call, assistant.as_ref(), self.clock.now()))
+        self.log.write(Record::Call(canceled));
+        true
     }
 
-    fn calls(&self, query: &Query) -> Found {
-        let filter = filter_of(query)?;
-        let now = self.clock.now();
-        let (calls, total, assistants) = {
-            let world = locked(&self.world);
-            let (calls, total) = world.list(&filter, now);
-            (calls, total, world.assistants.clone())
-        };
-        let data = calls.iter().map(|call| self.dialect.call(call, assistants.get(&call.assistant_id), now)).collect();
-        Ok(wire::calls_page(&format!("{}/user/calls", self.base_url), data, &filter, total))
+    fn expect_webhooks(&self, dues: Vec<super::webhook::Due>) {
+        for due in dues {
+            // Nobody listens while the simulator shuts down; then nothing is sent any more.
+            let _ = self.webhooks.send(due);
+        }
     }
+}
+
+fn drift(dialect: &Dialect, dice: Dice, body: &mut Value) {
+    Drift { probability: dialect.quirks.type_drift, zone: &dialect.zone, dice }.document(body);
+}
+
+fn server_error(dialect: &Dialect) -> Answer {
+    Answer::json(500, dialect.family().error(dialect, 500, Message::ServerError))
+}
+
+/// A 429. Where the body does not say when to come back, a header may; no document promises it.
+fn rate_limited(dialect: &Dialect, second_body: bool, retry_after: u32) -> Answer {
+    let family = dialect.family();
+    let in_header = second_body && !family.shows_rate();
+    let retry_after_header = in_header.then_some(retry_after);
+    let body = family.rate_limited(dialect, second_body, retry_after);
+    Answer { retry_after: retry_after_header, ..Answer::json(429, body) }
 }

@@ -9,24 +9,31 @@ use serde_json::{Map, Value};
 
 use super::dice::Dice;
 use super::fault::Fault;
+use super::request::CallRequest;
 use super::span::Span;
 use crate::domain::outcome::words;
 
 /// One call the simulator placed, with its whole life; all instants are civil.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallRecord {
-    /// The provider's id.
+    /// The number that orders the calls; the provider's id in the Autocalls family.
     pub call_id: u64,
-    /// Who was rung, E.164.
+    /// The id as the API writes it: `call_id`, 24 hexadecimal digits (HappyRobot v1), or the run's UUID (v2).
+    pub wire_id: String,
+    /// Who was rung, E.164. HappyRobot v2 takes what is no number, too, and rings nobody.
     pub phone: String,
     /// Which assistant called.
     pub assistant_id: u64,
-    /// The variables of the request.
+    /// The variables of the request; for HappyRobot its `params` and `metadata`, or the rest of its payload.
     pub variables: Map<String, Value>,
+    /// Everything else the request said. Nothing in the Autocalls family.
+    pub options: Map<String, Value>,
     /// How many calls to this phone came before.
     pub rung_before: u64,
     /// When the request was accepted. From here the call is live.
     pub accepted_at: Timestamp,
+    /// When the provider began to dial; until then the call waited.
+    pub starts_at: Timestamp,
     /// When the phone began to ring, if it did.
     pub ringing_at: Option<Timestamp>,
     /// When somebody or something answered.
@@ -37,7 +44,9 @@ pub struct CallRecord {
     pub completed_at: Timestamp,
     /// When the list first shows it.
     pub listed_at: Timestamp,
-    /// How it ended.
+    /// When it was canceled, before it rang.
+    pub canceled_at: Option<Timestamp>,
+    /// How it ended; of a canceled call, how it would have.
     pub fate: Fate,
     /// What went wrong with the answer to its request.
     pub fault: Option<Fault>,
@@ -187,7 +196,9 @@ impl FromStr for OutcomeMix {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timing {
-    /// From accepting the request until the phone rings (or is busy, or fails).
+    /// From accepting the request until the provider begins to dial.
+    pub queue: Span,
+    /// From beginning to dial until the phone rings (or is busy, or fails).
     pub setup: Span,
     /// Ringing until somebody answers.
     pub ring: Span,
@@ -204,6 +215,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
+            queue: Span::ZERO,
             setup: Span::milliseconds(500, 3_000),
             ring: Span::seconds(3, 25),
             ring_out: Span::seconds(30, 30),
@@ -225,37 +237,45 @@ pub(super) struct Plan<'a> {
 impl Plan<'_> {
     /// Decides the whole life of a call that is accepted at `accepted_at`.
     pub(super) fn call(&self, request: Request, rung_before: u64, accepted_at: Timestamp) -> CallRecord {
-        let mut dice = Dice::new(self.seed, "call", &request.phone, rung_before);
+        let Request { call_id, wire_id, assistant_id, asked, unreachable, fault } = request;
+        let mut dice = Dice::new(self.seed, "call", &asked.phone, rung_before);
         let fate = self.mix.draw(&mut dice);
+        let fate = if unreachable { Fate::Failed } else { fate };
         let timing = self.timing;
         let [setup, ring, ring_out, talk, evaluation] =
             [timing.setup, timing.ring, timing.ring_out, timing.talk, timing.evaluation]
                 .map(|span| span.draw(&mut dice));
         let lag = self.list_lag.draw(&mut dice);
-        let rings_at = accepted_at + setup;
+        let queued_until = accepted_at + timing.queue.draw(&mut dice);
+        let starts_at = asked.not_before.map_or(queued_until, |at| at.max(queued_until));
+        let rings_at = starts_at + setup;
         let (ringing_at, answered_at, ended_at, completed_at) = match fate {
             Fate::GoalMet | Fate::Declined | Fate::OptOut | Fate::Voicemail => {
                 let answered_at = rings_at + ring;
-                let ended_at = answered_at + talk;
+                let ended_at = answered_at + asked.talk_max.map_or(talk, |longest| longest.min(talk));
                 (Some(rings_at), Some(answered_at), ended_at, ended_at + evaluation)
             }
             Fate::NoAnswer => (Some(rings_at), None, rings_at + ring_out, rings_at + ring_out),
             Fate::Busy | Fate::Failed => (None, None, rings_at, rings_at),
         };
         CallRecord {
-            call_id: request.call_id,
-            phone: request.phone,
-            assistant_id: request.assistant_id,
-            variables: request.variables,
+            call_id,
+            wire_id,
+            phone: asked.phone,
+            assistant_id,
+            variables: asked.variables,
+            options: asked.options,
             rung_before,
             accepted_at,
+            starts_at,
             ringing_at,
             answered_at,
             ended_at,
             completed_at,
             listed_at: accepted_at + lag,
+            canceled_at: None,
             fate,
-            fault: request.fault,
+            fault,
         }
     }
 }
@@ -263,44 +283,38 @@ impl Plan<'_> {
 /// One accepted request.
 pub(super) struct Request {
     pub call_id: u64,
-    pub phone: String,
+    pub wire_id: String,
     pub assistant_id: u64,
-    pub variables: Map<String, Value>,
+    pub asked: CallRequest,
+    /// Whether the number cannot be rung at all.
+    pub unreachable: bool,
     pub fault: Option<Fault>,
 }
 
-/// Where a call is in its life, in the provider's words (`GET /user/calls`, `status` filter, read 2026-11-21).
+/// Where a call is in its life. Every family has words of its own for these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
+    /// Accepted; the provider does not dial yet.
+    Waiting,
     Initiated,
     Ringing,
     InProgress,
-    EndedByCustomer,
-    EndedByAssistant,
+    /// Over after somebody or something answered; the result is not complete.
+    Ended,
+    /// Over after somebody or something answered.
     Completed,
     NoAnswer,
     Busy,
     Failed,
-}
-
-impl Status {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Initiated => "initiated",
-            Self::Ringing => "ringing",
-            Self::InProgress => "in-progress",
-            Self::EndedByCustomer => "ended_by_customer",
-            Self::EndedByAssistant => "ended_by_assistant",
-            Self::Completed => "completed",
-            Self::NoAnswer => "no-answer",
-            Self::Busy => "busy",
-            Self::Failed => "failed",
-        }
-    }
+    Canceled,
 }
 
 impl CallRecord {
     pub(super) fn status(&self, now: Timestamp) -> Status {
+        let reached = |at: Option<Timestamp>| at.is_some_and(|at| now >= at);
+        if reached(self.canceled_at) {
+            return Status::Canceled;
+        }
         if now >= self.completed_at {
             return match self.fate {
                 Fate::GoalMet | Fate::Declined | Fate::OptOut | Fate::Voicemail => Status::Completed,
@@ -309,17 +323,34 @@ impl CallRecord {
                 Fate::Failed => Status::Failed,
             };
         }
-        let reached = |at: Option<Timestamp>| at.is_some_and(|at| now >= at);
         if now >= self.ended_at {
-            // An even id is as good a coin as any: who hung up changes nothing but the word.
-            if self.call_id.is_multiple_of(2) { Status::EndedByCustomer } else { Status::EndedByAssistant }
+            Status::Ended
         } else if reached(self.answered_at) {
             Status::InProgress
         } else if reached(self.ringing_at) {
             Status::Ringing
-        } else {
+        } else if now >= self.starts_at {
             Status::Initiated
+        } else {
+            Status::Waiting
         }
+    }
+
+    /// The same call, canceled; none where it has rung, or is over.
+    pub(super) fn canceled(&self, now: Timestamp) -> Option<Self> {
+        let rung = self.ringing_at.unwrap_or(self.ended_at) <= now;
+        if rung || self.canceled_at.is_some() {
+            return None;
+        }
+        Some(Self {
+            starts_at: self.starts_at.min(now),
+            ringing_at: None,
+            answered_at: None,
+            ended_at: now,
+            completed_at: now,
+            canceled_at: Some(now),
+            ..self.clone()
+        })
     }
 
     /// The last moment at which the provider changed it, as far as `now` knows.
@@ -359,14 +390,12 @@ mod tests {
     fn call(fate: Fate, rung_before: u64, accepted_at: &str) -> CallRecord {
         let plan =
             Plan { seed: 1, mix: &OutcomeMix::only(fate), timing: &Timing::default(), list_lag: Span::seconds(10, 90) };
-        let request = Request {
-            call_id: 7,
-            phone: "+12025550100".to_owned(),
-            assistant_id: 123,
-            variables: Map::new(),
-            fault: None,
-        };
-        plan.call(request, rung_before, accepted_at.parse().unwrap())
+        plan.call(request(), rung_before, accepted_at.parse().unwrap())
+    }
+
+    fn request() -> Request {
+        let asked = CallRequest::to("+12025550100", "123");
+        Request { call_id: 7, wire_id: "7".to_owned(), assistant_id: 123, asked, unreachable: false, fault: None }
     }
 
     #[test]
@@ -374,21 +403,54 @@ mod tests {
         let answered = call(Fate::GoalMet, 0, "2026-03-02T09:00:00Z");
         let just_before = |at: Timestamp| at - SignedDuration::from_micros(1);
         for (now, status) in [
-            (answered.accepted_at, "initiated"),
-            (answered.ringing_at.unwrap(), "ringing"),
-            (just_before(answered.answered_at.unwrap()), "ringing"),
-            (answered.answered_at.unwrap(), "in-progress"),
-            (answered.ended_at, "ended_by_assistant"),
-            (just_before(answered.completed_at), "ended_by_assistant"),
-            (answered.completed_at, "completed"),
+            (answered.accepted_at, Status::Initiated),
+            (answered.ringing_at.unwrap(), Status::Ringing),
+            (just_before(answered.answered_at.unwrap()), Status::Ringing),
+            (answered.answered_at.unwrap(), Status::InProgress),
+            (answered.ended_at, Status::Ended),
+            (just_before(answered.completed_at), Status::Ended),
+            (answered.completed_at, Status::Completed),
         ] {
-            assert_eq!(answered.status(now).as_str(), status, "{now}");
+            assert_eq!(answered.status(now), status, "{now}");
             assert!(answered.updated_at(now) <= now);
         }
         let missed = call(Fate::NoAnswer, 0, "2026-03-02T09:00:00Z");
-        assert_eq!(missed.status(just_before(missed.ended_at)).as_str(), "ringing");
-        assert_eq!(missed.status(missed.ended_at).as_str(), "no-answer");
+        assert_eq!(missed.status(just_before(missed.ended_at)), Status::Ringing);
+        assert_eq!(missed.status(missed.ended_at), Status::NoAnswer);
         assert_eq!(missed.cost_micros(), 0);
+    }
+
+    #[test]
+    fn a_call_waits_and_talks_no_longer_than_it_may() {
+        let at: Timestamp = "2026-03-02T09:00:00Z".parse().unwrap();
+        let timing = Timing { queue: Span::seconds(30, 30), talk: Span::seconds(100, 100), ..Timing::default() };
+        let mix = OutcomeMix::only(Fate::GoalMet);
+        let plan = Plan { seed: 1, mix: &mix, timing: &timing, list_lag: Span::ZERO };
+        let starts_after = |not_before: Option<Timestamp>| {
+            let mut request = request();
+            request.asked.not_before = not_before;
+            request.asked.talk_max = Some(SignedDuration::from_secs(60));
+            let call = plan.call(request, 0, at);
+            assert_eq!(call.status(call.starts_at - SignedDuration::from_micros(1)), Status::Waiting);
+            assert_eq!(call.status(call.starts_at), Status::Initiated);
+            assert_eq!(call.talked(call.ended_at).as_secs(), 60);
+            call.starts_at.duration_since(at).as_secs()
+        };
+        assert_eq!(starts_after(None), 30);
+        assert_eq!(starts_after(Some(at)), 30);
+        assert_eq!(starts_after(Some(at + SignedDuration::from_mins(2))), 120);
+    }
+
+    #[test]
+    fn only_a_call_that_has_not_rung_is_canceled() {
+        let answered = call(Fate::GoalMet, 0, "2026-03-02T09:00:00Z");
+        let rings_at = answered.ringing_at.unwrap();
+        let before = rings_at - SignedDuration::from_micros(1);
+        let canceled = answered.canceled(before).unwrap();
+        assert_eq!((canceled.status(before), canceled.ended_at, canceled.cost_micros()), (Status::Canceled, before, 0));
+        assert_eq!((canceled.canceled(before), answered.canceled(rings_at)), (None, None));
+        let busy = call(Fate::Busy, 0, "2026-03-02T09:00:00Z");
+        assert!(busy.canceled(busy.accepted_at).is_some() && busy.canceled(busy.ended_at).is_none());
     }
 
     #[test]

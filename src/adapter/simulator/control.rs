@@ -1,18 +1,34 @@
-//! Control over HTTP below `/_sim`, for tests and people that talk to a simulator in another process. No key needed.
+//! Control over HTTP below `/_sim`, for tests and people that talk to a simulator in another process. No key needed,
+//! and nobody else's machine is listened to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::App;
 use super::call::CallRecord;
 use super::fault::Faults;
+use super::line::Cutter;
 use super::log::{Record, RequestRecord, WebhookRecord, locked};
+use super::quirk::{InvalidQuirks, Quirks};
+use super::rate::RateLimit;
+use super::world::Assistant;
+
+/// Refuses whoever does not sit on the same machine.
+pub(super) async fn only_from_here(ConnectInfo(cutter): ConnectInfo<Cutter>, request: Request, next: Next) -> Response {
+    match cutter.peer.ip().is_loopback() {
+        true => next.run(request).await,
+        false => StatusCode::FORBIDDEN.into_response(),
+    }
+}
 
 /// Which calls to show.
 #[derive(Deserialize)]
@@ -60,8 +76,20 @@ pub(super) async fn clock(State(app): State<Arc<App>>) -> Json<Value> {
 pub struct AssistantChange {
     /// Whether it may be used.
     pub active: Option<bool>,
+    /// Whether it is deleted. What it did before is still reported.
+    pub deleted: Option<bool>,
+    /// Its name.
+    pub name: Option<String>,
+    /// What it says first.
+    pub initial_message: Option<String>,
+    /// How it behaves.
+    pub system_prompt: Option<String>,
+    /// The provider's number for its voice.
+    pub voice_id: Option<u64>,
     /// Where results are sent; empty for nowhere.
     pub webhook_url: Option<String>,
+    /// Headers sent along with results.
+    pub webhook_headers: Option<BTreeMap<String, String>>,
     /// Whether only completed calls are reported.
     pub send_webhook_only_on_completed: Option<bool>,
 }
@@ -111,23 +139,89 @@ pub(super) async fn set_faults(State(app): State<Arc<App>>, Json(faults): Json<F
     }
 }
 
+/// `GET /_sim/quirks`.
+pub(super) async fn quirks(State(app): State<Arc<App>>) -> Json<Quirks> {
+    Json(locked(&app.world).dialect.quirks.clone())
+}
+
+/// `POST /_sim/quirks`: replaces them all; what is left out keeps to the documents.
+pub(super) async fn set_quirks(State(app): State<Arc<App>>, Json(quirks): Json<Quirks>) -> Response {
+    match app.set_quirks(quirks) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).into_response(),
+    }
+}
+
+/// Whether the key still works.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Key {
+    revoked: bool,
+}
+
+/// `POST /_sim/key {"revoked": true}`.
+pub(super) async fn key(State(app): State<Arc<App>>, Json(Key { revoked }): Json<Key>) -> StatusCode {
+    locked(&app.world).key_revoked = revoked;
+    StatusCode::NO_CONTENT
+}
+
+/// Limits of the account; what is left out does not exist.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    calls_per_day: Option<u32>,
+    rate: Option<RateLimit>,
+}
+
+/// `POST /_sim/limits {"calls_per_day": 5, "rate": {"per_minute": 100, "enforced": true}}`.
+pub(super) async fn limits(State(app): State<Arc<App>>, Json(limits): Json<Limits>) -> StatusCode {
+    let mut world = locked(&app.world);
+    world.calls_per_day = limits.calls_per_day;
+    world.set_rate_limit(limits.rate);
+    StatusCode::NO_CONTENT
+}
+
 impl App {
     /// Changes one assistant, or all; false where there is none.
     pub(super) fn change_assistants(&self, id: Option<u64>, change: &AssistantChange) -> bool {
+        let now = self.clock.now();
         let mut found = false;
         let mut world = locked(&self.world);
         for assistant in world.assistants.values_mut().filter(|assistant| id.is_none_or(|id| assistant.id == id)) {
             found = true;
-            if let Some(active) = change.active {
-                assistant.active = active;
-            }
-            if let Some(url) = &change.webhook_url {
-                assistant.webhook_url = Some(url.clone()).filter(|url| !url.is_empty());
-            }
-            if let Some(only) = change.send_webhook_only_on_completed {
-                assistant.send_webhook_only_on_completed = only;
-            }
+            change.apply(assistant, now);
         }
         found
+    }
+
+    /// Replaces the quirks. Ids keep their size.
+    pub(super) fn set_quirks(&self, quirks: Quirks) -> Result<(), InvalidQuirks> {
+        let mut world = locked(&self.world);
+        world.dialect = Arc::new(world.dialect.with_quirks(quirks)?);
+        Ok(())
+    }
+}
+
+impl AssistantChange {
+    fn apply(&self, assistant: &mut Assistant, now: Timestamp) {
+        fn set<T: Clone>(field: &mut T, value: &Option<T>) {
+            if let Some(value) = value {
+                field.clone_from(value);
+            }
+        }
+        set(&mut assistant.active, &self.active);
+        set(&mut assistant.name, &self.name);
+        set(&mut assistant.initial_message, &self.initial_message);
+        set(&mut assistant.system_prompt, &self.system_prompt);
+        set(&mut assistant.voice_id, &self.voice_id);
+        set(&mut assistant.webhook_headers, &self.webhook_headers);
+        set(&mut assistant.send_webhook_only_on_completed, &self.send_webhook_only_on_completed);
+        if let Some(url) = &self.webhook_url {
+            assistant.webhook_url = Some(url.clone()).filter(|url| !url.is_empty());
+        }
+        if let Some(deleted) = self.deleted {
+            assistant.deleted_at = deleted.then_some(now);
+        }
+        assistant.updated_at = now;
     }
 }

@@ -12,17 +12,21 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Cuts one connection: nothing more is written to it, and it closes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Cutter(Arc<AtomicBool>);
+/// Cuts one connection: nothing more is written to it, and it closes. Also says where it comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Cutter {
+    cut: Arc<AtomicBool>,
+    /// The other end.
+    pub peer: SocketAddr,
+}
 
 impl Cutter {
     pub(super) fn cut(&self) {
-        self.0.store(true, Ordering::Release);
+        self.cut.store(true, Ordering::Release);
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::Acquire) { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+        if self.cut.load(Ordering::Acquire) { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 }
 
@@ -39,7 +43,8 @@ impl Listener for CuttableListener {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "Simulator cannot disable delayed sending");
         }
-        (Line { stream, cutter: Cutter::default() }, address)
+        let cutter = Cutter { cut: Arc::default(), peer: address };
+        (Line { stream, cutter }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -20,7 +20,7 @@ use super::fault::Fault;
 pub enum Record {
     /// A request to the provider's API was answered (or deliberately not).
     Request(RequestRecord),
-    /// A call was placed.
+    /// A call was placed; or canceled, and is shown once more.
     Call(Arc<CallRecord>),
     /// A webhook was sent, or deliberately not.
     Webhook(WebhookRecord),
@@ -43,7 +43,7 @@ pub struct RequestRecord {
     pub fault: Option<Fault>,
     /// The number it asked to ring.
     pub phone: Option<String>,
-    /// The call it placed.
+    /// The call it placed, or canceled.
     pub call_id: Option<u64>,
 }
 
@@ -56,6 +56,8 @@ pub struct WebhookRecord {
     pub real_at: Timestamp,
     /// About which call.
     pub call_id: u64,
+    /// About what of it: `result`; for HappyRobot `start` or `end`, or the session's status.
+    pub event: String,
     /// The receiver's answer; none where nothing was sent or no answer came.
     pub status: Option<u16>,
     /// What went wrong on purpose.
@@ -112,7 +114,8 @@ mod tests {
         let log = Log::open(Some(&path), 2).unwrap();
         let record = |call_id| {
             let at = "2026-03-02T09:00:00Z".parse().unwrap();
-            Record::Webhook(WebhookRecord { civil_at: at, real_at: at, call_id, status: Some(200), fault: None })
+            let event = "result".to_owned();
+            Record::Webhook(WebhookRecord { civil_at: at, real_at: at, call_id, event, status: Some(200), fault: None })
         };
         for call_id in 1..=3 {
             log.write(record(call_id));

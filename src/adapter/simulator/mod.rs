@@ -1,27 +1,37 @@
-//! A simulated provider of the Autocalls family (Famulor, Sondos, white labels), for demonstrations, tests, benchmarks.
+//! A simulated provider, for demonstrations, tests, benchmarks: the Autocalls family (Famulor, Sondos, white labels) and
+//! HappyRobot.
 //!
-//! It speaks the documented wire API over HTTP/1.1, rings imaginary phones in civil time, sends webhooks, and goes
+//! It speaks the documented wire APIs over HTTP/1.1, one at a time, rings imaginary phones in civil time, sends webhooks, and goes
 //! wrong as often as it is told to. What becomes of a call depends on the seed, the phone and how often that phone
 //! was rung before, never on timing: two dialers that ring the same phones get the same results. Its log holds every
 //! call that was really placed, whatever the client was told; [`oracle`] judges from it what the client did.
 //!
 //! It does not enforce a dialer's promises: it lets itself be asked to ring a phone twice, and writes it down.
 //!
-//! Reading order: `call` decides a call's life, `world` keeps the calls, `api` answers, `wire` writes JSON, `fault`
-//! names what goes wrong, `webhook` sends results, `control` and `log` are for the observer.
+//! Reading order: `call` decides a call's life, `world` keeps the calls, `api` answers, `family` asks `autocalls` or
+//! `happyrobot` how, `fault` names what goes wrong, `quirk` what is only odd, `webhook` sends results, `control` and
+//! `log` are for the observer.
 
 mod api;
+mod autocalls;
 mod call;
 mod control;
+mod dialect;
 mod dice;
+mod drift;
+mod family;
 mod fault;
+mod happyrobot;
 mod line;
 mod log;
+mod message;
 pub mod oracle;
+mod quirk;
+mod rate;
 mod request;
+mod shape;
 mod span;
 mod webhook;
-mod wire;
 mod world;
 
 use std::io;
@@ -32,6 +42,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use axum::routing::{any, get, post};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
@@ -42,12 +53,16 @@ use tokio_util::sync::CancellationToken;
 pub use self::call::{CallRecord, Fate, InvalidMix, OutcomeMix, Timing};
 pub use self::control::AssistantChange;
 use self::control::AssistantChange as Change;
+use self::dialect::Dialect;
 pub use self::fault::{Fault, Faults, InvalidFaults, ReadFaults};
 use self::line::{CuttableListener, Cutter};
 use self::log::{Log, locked};
 pub use self::log::{Record, RequestRecord, WebhookRecord};
+pub use self::message::Language;
+pub use self::quirk::{InvalidQuirks, Quirks};
+pub use self::rate::{Burst, RateLimit};
+pub use self::shape::{Shape, UnknownShape};
 pub use self::span::{InvalidSpan, Span};
-pub use self::wire::{Shape, UnknownShape};
 pub use self::world::Assistant;
 use self::world::{Nature, World};
 use crate::adapter::clock::ScaledClock;
@@ -63,7 +78,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 pub struct SimulatorOptions {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Whose types and words it speaks.
+    /// Whose paths, types and words it speaks.
     pub shape: Shape,
     /// The key it accepts as `Authorization: Bearer …`.
     pub api_key: String,
@@ -81,15 +96,19 @@ pub struct SimulatorOptions {
     pub timing: Timing,
     /// What goes wrong.
     pub faults: Faults,
-    /// Whether the variables of a request come back in the call object and the webhook. Not documented for the
-    /// family, so a client has to cope with both.
+    /// What it does that no document says.
+    pub quirks: Quirks,
+    /// Whether what a request said comes back in the call object and the webhook: variables; `metadata` (HappyRobot v1),
+    /// columns (v2). Not documented for the Autocalls family, so a client has to cope with both.
     pub echo_variables: bool,
     /// The extracted variable that says that the goal was met.
     pub goal_variable: String,
     /// The extracted variable that says that the person opted out.
     pub opt_out_variable: String,
-    /// Requests a civil minute, over the whole API; none for no limit and no rate limit headers.
-    pub requests_per_minute: Option<u32>,
+    /// The limit of requests; none for no limit and no headers about it. [`Shape::documented_rate`] knows the brands'.
+    pub rate: Option<RateLimit>,
+    /// How many calls a rolling civil day may have; [`Quirks::cap_status`] answers one too many.
+    pub calls_per_day: Option<u32>,
     /// Where every record is appended as a line of JSON.
     pub log_file: Option<PathBuf>,
     /// How many records stay in memory, the newest ones. Calls are kept in any case.
@@ -110,10 +129,12 @@ impl Default for SimulatorOptions {
             mix: OutcomeMix::default(),
             timing: Timing::default(),
             faults: Faults::default(),
+            quirks: Quirks::default(),
             echo_variables: true,
             goal_variable: "appointment_booked".to_owned(),
             opt_out_variable: "do_not_call".to_owned(),
-            requests_per_minute: None,
+            rate: None,
+            calls_per_day: None,
             log_file: None,
             log_records_max: 500_000,
         }
@@ -151,6 +172,9 @@ pub enum StartError {
     /// The mix is none.
     #[error("outcomes cannot be drawn")]
     Mix(#[from] InvalidMix),
+    /// The quirks are none.
+    #[error("quirks cannot be used")]
+    Quirks(#[from] InvalidQuirks),
     /// The HTTP client for webhooks cannot be made.
     #[error("cannot make the webhook client")]
     Client(#[source] reqwest::Error),
@@ -163,35 +187,37 @@ impl Simulator {
     /// Starts it inside of the current tokio runtime.
     ///
     /// # Errors
-    /// An address, a log file, faults or a mix that cannot be used.
+    /// An address, a log file, faults, quirks or a mix that cannot be used.
     pub async fn start(options: SimulatorOptions) -> Result<SimulatorHandle, StartError> {
         options.faults.validate()?;
         options.mix.validate()?;
+        let dialect = Dialect {
+            shape: options.shape,
+            seed: options.seed,
+            zone: options.quirks.zone()?,
+            quirks: Quirks::default(),
+            echo_variables: options.echo_variables,
+            goal_variable: options.goal_variable,
+            opt_out_variable: options.opt_out_variable,
+        }
+        .with_quirks(options.quirks)?;
         let log = Log::open(options.log_file.as_deref(), options.log_records_max).map_err(StartError::Log)?;
         let client = webhook_client().map_err(StartError::Client)?;
         let listen_error = |source| StartError::Listen { listen: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let (webhooks, due) = mpsc::unbounded_channel();
-        let nature = Nature { seed: options.seed, mix: options.mix, timing: options.timing };
-        let balance = micros(options.balance);
+        let family = options.shape.family();
+        let nature = Nature { family, seed: options.seed, mix: options.mix, timing: options.timing };
+        let mut world = World::new(nature, dialect, options.assistants, options.faults);
+        world.balance_micros = micros(options.balance);
+        world.calls_per_day = options.calls_per_day;
+        world.set_rate_limit(options.rate);
         let app = Arc::new(App {
-            base_url: format!("http://{address}/api"),
+            base_url: format!("http://{address}{}", family.base_path()),
             api_key: options.api_key,
             clock: options.clock,
-            dialect: wire::Dialect {
-                shape: options.shape,
-                echo_variables: options.echo_variables,
-                goal_variable: options.goal_variable,
-                opt_out_variable: options.opt_out_variable,
-            },
-            world: Mutex::new(World::new(
-                nature,
-                options.assistants,
-                balance,
-                options.faults,
-                options.requests_per_minute,
-            )),
+            world: Mutex::new(world),
             log,
             client,
             webhooks,
@@ -209,16 +235,22 @@ impl Simulator {
 }
 
 fn router(app: Arc<App>) -> Router {
+    let controls = Router::new()
+        .route("/calls", get(control::calls))
+        .route("/requests", get(control::requests))
+        .route("/webhooks", get(control::webhooks))
+        .route("/clock", get(control::clock))
+        .route("/assistants/{id}", post(control::assistant))
+        .route("/balance", post(control::balance))
+        .route("/key", post(control::key))
+        .route("/limits", post(control::limits))
+        .route("/faults", get(control::faults).post(control::set_faults))
+        .route("/quirks", get(control::quirks).post(control::set_quirks))
+        .layer(middleware::from_fn(control::only_from_here));
     Router::new()
         .route("/api/{*path}", any(api::serve))
         .route("/login", any(api::login))
-        .route("/_sim/calls", get(control::calls))
-        .route("/_sim/requests", get(control::requests))
-        .route("/_sim/webhooks", get(control::webhooks))
-        .route("/_sim/clock", get(control::clock))
-        .route("/_sim/assistants/{id}", post(control::assistant))
-        .route("/_sim/balance", post(control::balance))
-        .route("/_sim/faults", get(control::faults).post(control::set_faults))
+        .nest("/_sim", controls)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
 }
@@ -239,7 +271,6 @@ struct App {
     base_url: String,
     api_key: String,
     clock: ScaledClock,
-    dialect: wire::Dialect,
     world: Mutex<World>,
     log: Log,
     client: reqwest::Client,
@@ -249,7 +280,7 @@ struct App {
 
 /// A running simulator. It stops when this is dropped; [`SimulatorHandle::shutdown`] waits for that.
 pub struct SimulatorHandle {
-    /// What a client uses as the provider's base URL, `/api` included.
+    /// What a client uses as the provider's base URL, `/api` (or `/api/v1`, `/api/v2`) included.
     pub base_url: String,
     /// Where it listens.
     pub address: SocketAddr,
@@ -297,6 +328,29 @@ impl SimulatorHandle {
     /// Sets the account's money.
     pub fn set_balance(&self, balance: f64) {
         locked(&self.app.world).balance_micros = micros(balance);
+    }
+
+    /// Revokes the key, or makes it work again.
+    pub fn set_key_revoked(&self, revoked: bool) {
+        locked(&self.app.world).key_revoked = revoked;
+    }
+
+    /// Sets how many calls a rolling civil day may have.
+    pub fn set_calls_per_day(&self, calls_per_day: Option<u32>) {
+        locked(&self.app.world).calls_per_day = calls_per_day;
+    }
+
+    /// Replaces the limit of requests; counting begins anew.
+    pub fn set_rate_limit(&self, limit: Option<RateLimit>) {
+        locked(&self.app.world).set_rate_limit(limit);
+    }
+
+    /// Replaces the quirks. Ids keep their size.
+    ///
+    /// # Errors
+    /// Quirks that cannot be.
+    pub fn set_quirks(&self, quirks: Quirks) -> Result<(), InvalidQuirks> {
+        self.app.set_quirks(quirks)
     }
 
     /// Replaces the faults.

@@ -141,16 +141,20 @@ mod tests {
         let at = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
         CallRecord {
             call_id,
+            wire_id: call_id.to_string(),
             phone: phone.to_owned(),
             assistant_id: 1,
             variables: Map::from_iter([("ref".to_owned(), call_id.into())]),
+            options: Map::new(),
             rung_before: 0,
             accepted_at: at(from),
+            starts_at: at(from),
             ringing_at: None,
             answered_at: None,
             ended_at: at(until),
             completed_at: at(until),
             listed_at: at(from),
+            canceled_at: None,
             fate: Fate::Failed,
             fault: None,
         }

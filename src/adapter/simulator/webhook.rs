@@ -1,4 +1,4 @@
-//! Post-call webhooks: one task keeps the times, one sends, at most [`SENDING_MAX`] at once over kept connections.
+//! Webhooks: one task keeps the times, one sends, at most [`SENDING_MAX`] at once over kept connections.
 //!
 //! A webhook is sent once and never again, whatever the receiver answers: no retry is documented for this one.
 
@@ -12,10 +12,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
-use super::call::CallRecord;
+use super::drift::Drift;
 use super::fault::Fault;
 use super::log::{Record, WebhookRecord, locked};
-use super::world::webhook_target;
 
 /// How many webhooks are on their way at once; enough for a receiver that takes 50 ms at 1,000 calls a second.
 const SENDING_MAX: usize = 64;
@@ -23,15 +22,29 @@ const SENDING_MAX: usize = 64;
 /// How long a receiver may take, real. Undocumented for this provider; others give 10 to 20 seconds.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A call's webhook and when it is due, civil.
+/// A moment of a call's life that is reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Event {
+    /// Its name in the log.
+    pub name: &'static str,
+    /// When it happened, civil.
+    pub at: Timestamp,
+    /// Whether nothing is reported after it.
+    pub is_last: bool,
+}
+
+/// A webhook and when it is due, civil.
 pub(super) struct Due {
     pub at: Timestamp,
-    pub call: Arc<CallRecord>,
+    pub call_id: u64,
+    pub event: Event,
 }
 
 /// A webhook on its way.
+#[derive(Clone)]
 struct Sending {
-    call: Arc<CallRecord>,
+    call_id: u64,
+    event: Event,
     fault: Option<Fault>,
 }
 
@@ -61,18 +74,18 @@ async fn keep_times(app: Arc<App>, mut due: mpsc::UnboundedReceiver<Due>, outbox
                 () = tokio::time::sleep(app.clock.civil_to_real(at.duration_since(app.clock.now()))) => continue,
             },
         };
-        let Some(Due { at, call }) = arrived else { return };
-        timetable.add(at, Step::Decide(call));
+        let Some(Due { at, call_id, event }) = arrived else { return };
+        timetable.add(at, Step::Decide(Sending { call_id, event, fault: None }));
     }
 }
 
 /// A step of one webhook's way.
 enum Step {
     /// Its time has come: what goes wrong with it is decided.
-    Decide(Arc<CallRecord>),
+    Decide(Sending),
     /// It goes out, with this already done to it.
     Send(Sending),
-    /// It was held back for another: it goes out if none came.
+    /// It was held back for another, under this number: it goes out if none came.
     Release(u64),
 }
 
@@ -82,7 +95,7 @@ struct Timetable {
     /// The number keeps steps of one instant apart and in order.
     steps: BTreeMap<(Timestamp, u64), Step>,
     number: u64,
-    held: Vec<Arc<CallRecord>>,
+    held: Vec<(u64, Sending)>,
 }
 
 impl Timetable {
@@ -104,50 +117,46 @@ impl Timetable {
     /// Takes one step; says what is to be sent at once, in this order.
     fn take(&mut self, app: &App, at: Timestamp, step: Step) -> Vec<Sending> {
         match step {
-            Step::Decide(call) => self.decide(app, at, call),
+            Step::Decide(sending) => self.decide(app, at, sending),
             Step::Send(sending) => vec![sending],
-            Step::Release(call_id) => {
-                let position = self.held.iter().position(|call| call.call_id == call_id);
-                let released = position.map(|position| self.held.remove(position));
-                released.map(out_of_order).into_iter().collect()
+            Step::Release(number) => {
+                let position = self.held.iter().position(|(held, _)| *held == number);
+                position.map(|position| self.held.remove(position).1).into_iter().collect()
             }
         }
     }
 
-    fn decide(&mut self, app: &App, at: Timestamp, call: Arc<CallRecord>) -> Vec<Sending> {
+    fn decide(&mut self, app: &App, at: Timestamp, sending: Sending) -> Vec<Sending> {
         let (fault, late_by) = {
             let world = locked(&app.world);
-            if world.assistants.get(&call.assistant_id).and_then(|to| webhook_target(to, &call)).is_none() {
-                return Vec::new();
-            }
-            world.fate_of_webhook(&call)
+            let Some((call, _)) = world.reported(sending.call_id, &sending.event) else { return Vec::new() };
+            world.fate_of_webhook(&call, &sending.event)
         };
+        let sending = Sending { fault, ..sending };
         match fault {
             Some(Fault::WebhookLost) => {
-                app.log_webhook(&call, None, fault);
+                app.log_webhook(sending, None);
                 Vec::new()
             }
             Some(Fault::WebhookLate) => {
-                self.add(at + late_by, Step::Send(Sending { call, fault }));
+                self.add(at + late_by, Step::Send(sending));
                 Vec::new()
             }
             Some(Fault::WebhookOutOfOrder) => {
-                self.add(at + late_by, Step::Release(call.call_id));
-                self.held.push(call);
+                // The number this step is about to get.
+                let number = self.number + 1;
+                self.add(at + late_by, Step::Release(number));
+                self.held.push((number, sending));
                 Vec::new()
             }
             // At once after each other, so that the receiver may see both at the same time.
-            Some(Fault::WebhookTwice) => vec![Sending { call: call.clone(), fault }, Sending { call, fault }],
+            Some(Fault::WebhookTwice) => vec![sending.clone(), sending],
             _ => {
-                let overtaken = self.held.drain(..).map(out_of_order);
-                std::iter::once(Sending { call, fault: None }).chain(overtaken).collect()
+                let overtaken = self.held.drain(..).map(|(_, held)| held);
+                std::iter::once(sending).chain(overtaken).collect()
             }
         }
     }
-}
-
-fn out_of_order(call: Arc<CallRecord>) -> Sending {
-    Sending { call, fault: Some(Fault::WebhookOutOfOrder) }
 }
 
 async fn send_all(app: Arc<App>, sendings: mpsc::UnboundedReceiver<Sending>) {
@@ -158,15 +167,21 @@ async fn send_all(app: Arc<App>, sendings: mpsc::UnboundedReceiver<Sending>) {
     stream.for_each_concurrent(SENDING_MAX, |sending| send_one(&app, sending)).await;
 }
 
-async fn send_one(app: &App, Sending { call, fault }: Sending) {
-    let target = {
+async fn send_one(app: &App, sending: Sending) {
+    let (reported, dialect, dice) = {
         let world = locked(&app.world);
-        let assistant = world.assistants.get(&call.assistant_id);
-        assistant.and_then(|assistant| webhook_target(assistant, &call)).map(str::to_owned)
+        let Some(reported) = world.reported(sending.call_id, &sending.event) else { return };
+        let dice = world.dice_of(&reported.0, &sending.event, "webhook types");
+        (reported, world.dialect.clone(), dice)
     };
-    let Some(url) = target else { return };
-    let answer = app.client.post(url).json(&app.dialect.webhook(&call)).timeout(TIMEOUT).send().await;
-    let status = match answer {
+    let (call, assistant) = reported;
+    let mut body = dialect.family().webhook(&dialect, &call, &sending.event, &assistant);
+    Drift { probability: dialect.quirks.type_drift, zone: &dialect.zone, dice }.document(&mut body);
+    let mut request = app.client.post(assistant.webhook_url.unwrap_or_default()).json(&body).timeout(TIMEOUT);
+    for (name, value) in &assistant.webhook_headers {
+        request = request.header(name, value);
+    }
+    let status = match request.send().await {
         Ok(answer) => {
             let status = answer.status().as_u16();
             // Read to its end, so that the connection can be used again; what it says changes nothing.
@@ -174,21 +189,22 @@ async fn send_one(app: &App, Sending { call, fault }: Sending) {
             Some(status)
         }
         Err(error) => {
-            tracing::debug!(%error, call_id = call.call_id, "Simulator got no answer to a webhook");
+            tracing::debug!(%error, sending.call_id, "Simulator got no answer to a webhook");
             None
         }
     };
-    app.log_webhook(&call, status, fault);
+    app.log_webhook(sending, status);
 }
 
 impl App {
-    fn log_webhook(&self, call: &CallRecord, status: Option<u16>, fault: Option<Fault>) {
+    fn log_webhook(&self, sending: Sending, status: Option<u16>) {
         self.log.write(Record::Webhook(WebhookRecord {
             civil_at: self.clock.now(),
             real_at: self.clock.real_now(),
-            call_id: call.call_id,
+            call_id: sending.call_id,
+            event: sending.event.name.to_owned(),
             status,
-            fault,
+            fault: sending.fault,
         }));
     }
 }

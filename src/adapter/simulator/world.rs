@@ -12,11 +12,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::call::{CallRecord, OutcomeMix, Plan, Request, Status, Timing};
+use super::dialect::Dialect;
 use super::dice::Dice;
 use super::fault::{Fault, Faults};
+use super::rate::{RateLimit, Throttle, Throttled};
+use super::request::{CallRequest, is_e164};
+use super::shape::Family;
+use super::webhook::{Due, Event};
 
 /// The id of the first call. Any number that no other table of a test uses will do.
 const FIRST_CALL_ID: u64 = 480_001;
+
+/// The id of the first call where ids are beyond what a double holds: readers that use one get its neighbour.
+const FIRST_LARGE_CALL_ID: u64 = (1 << 53) + 1;
+
+/// How long the daily cap looks back, civil.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// One assistant of the account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,9 +49,21 @@ pub struct Assistant {
     pub timezone: String,
     /// The variables it declares, with their defaults.
     pub variables: Map<String, Value>,
+    /// What it says first.
+    pub initial_message: String,
+    /// How it behaves.
+    pub system_prompt: String,
+    /// The provider's number for its voice.
+    pub voice_id: u64,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// When it was deleted.
+    pub deleted_at: Option<Timestamp>,
     /// Where results are sent.
     pub webhook_url: Option<String>,
-    /// Whether only completed calls are reported. The vendor's default is true.
+    /// Headers sent along with them. Only HappyRobot has such.
+    pub webhook_headers: BTreeMap<String, String>,
+    /// Whether only completed calls are reported. The vendor's default is true. HappyRobot reports all.
     pub send_webhook_only_on_completed: bool,
 }
 
@@ -56,7 +79,13 @@ impl Assistant {
             language_id: 1,
             timezone: "America/New_York".to_owned(),
             variables: Map::from_iter([("company_name".to_owned(), "Harbour Energy".into())]),
+            initial_message: "Good day, do you have a minute?".to_owned(),
+            system_prompt: "Speak politely, ask for an appointment.".to_owned(),
+            voice_id: 8,
+            updated_at: Timestamp::constant(1_770_741_000, 0),
+            deleted_at: None,
             webhook_url: None,
+            webhook_headers: BTreeMap::new(),
             send_webhook_only_on_completed: true,
         }
     }
@@ -69,13 +98,14 @@ pub(super) enum Refusal {
     AssistantInactive,
     NumberRefused,
     NoBalance,
+    CapReached,
 }
 
 /// Which calls a list shows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
-    pub status: Option<String>,
-    /// False where a type or a campaign was asked for that no simulated call has.
+    pub statuses: Option<Vec<Status>>,
+    /// True where something was asked for that no simulated call has.
     pub nothing: bool,
     pub phone: Option<String>,
     pub assistant_id: Option<u64>,
@@ -83,13 +113,16 @@ pub(super) struct Filter {
     pub from: Option<Timestamp>,
     /// Before this instant.
     pub until: Option<Timestamp>,
-    pub per_page: usize,
-    /// Counted from 1.
-    pub page: usize,
+    pub oldest_first: bool,
+    /// How many to leave out at the beginning.
+    pub skip: usize,
+    /// How many to show at most.
+    pub limit: usize,
 }
 
 /// What is fixed when the simulator starts.
 pub(super) struct Nature {
+    pub family: Family,
     pub seed: u64,
     pub mix: OutcomeMix,
     pub timing: Timing,
@@ -97,8 +130,13 @@ pub(super) struct Nature {
 
 pub(super) struct World {
     nature: Nature,
+    first_call_id: u64,
+    pub dialect: Arc<Dialect>,
     pub assistants: BTreeMap<u64, Assistant>,
     pub balance_micros: i64,
+    pub key_revoked: bool,
+    /// How many calls a rolling day may have.
+    pub calls_per_day: Option<u32>,
     faults: Faults,
     calls: Vec<Arc<CallRecord>>,
     by_phone: HashMap<String, Phone>,
@@ -106,6 +144,8 @@ pub(super) struct World {
     /// The longest list lag that was ever set: every call older than that is in the list.
     lag_max: SignedDuration,
     reads: u64,
+    /// How many answers were written; what types drift in the next one depends on it.
+    answers: u64,
     throttle: Throttle,
 }
 
@@ -120,22 +160,27 @@ struct Phone {
 impl World {
     pub(super) fn new(
         nature: Nature,
+        dialect: Dialect,
         assistants: impl IntoIterator<Item = Assistant>,
-        balance_micros: i64,
         faults: Faults,
-        requests_per_minute: Option<u32>,
     ) -> Self {
+        let large = matches!(nature.family, Family::Autocalls(_)) && dialect.quirks.type_drift > 0.0;
         Self {
             nature,
+            first_call_id: if large { FIRST_LARGE_CALL_ID } else { FIRST_CALL_ID },
+            dialect: Arc::new(dialect),
             assistants: assistants.into_iter().map(|assistant| (assistant.id, assistant)).collect(),
-            balance_micros,
+            balance_micros: i64::MAX,
+            key_revoked: false,
+            calls_per_day: None,
             lag_max: faults.list_lag.longest(),
             faults,
             calls: Vec::new(),
             by_phone: HashMap::new(),
             by_assistant: HashMap::new(),
             reads: 0,
-            throttle: Throttle { limit: requests_per_minute, since: Timestamp::MIN, used: 0 },
+            answers: 0,
+            throttle: Throttle::new(None),
         }
     }
 
@@ -149,15 +194,35 @@ impl World {
         self.faults = faults;
     }
 
-    /// Whether this request may place a call at all.
-    pub(super) fn admit(&self, phone: &str, assistant_id: u64) -> Result<(), Refusal> {
-        match self.assistants.get(&assistant_id).filter(|assistant| assistant.outbound) {
+    /// The assistant that goes by this name in requests. A deleted one does not.
+    pub(super) fn assistant(&self, key: &str) -> Option<&Assistant> {
+        let mut living = self.assistants.values().filter(|assistant| assistant.deleted_at.is_none());
+        living.find(|assistant| self.nature.family.names(assistant, key))
+    }
+
+    /// Whether this request may place a call at all, and by which assistant.
+    pub(super) fn admit(&self, request: &CallRequest, now: Timestamp) -> Result<u64, Refusal> {
+        let refused = || self.nature.family.checks_numbers() && self.refuses(&request.phone);
+        match self.assistant(&request.assistant).filter(|assistant| assistant.outbound) {
             None => Err(Refusal::NoSuchAssistant),
             Some(assistant) if !assistant.active => Err(Refusal::AssistantInactive),
-            Some(_) if self.nature.mix.refuses(self.nature.seed, phone) => Err(Refusal::NumberRefused),
+            Some(_) if refused() => Err(Refusal::NumberRefused),
             Some(_) if self.balance_micros <= 0 => Err(Refusal::NoBalance),
-            Some(_) => Ok(()),
+            Some(_) if self.cap_reached(now) => Err(Refusal::CapReached),
+            Some(assistant) => Ok(assistant.id),
         }
+    }
+
+    fn refuses(&self, phone: &str) -> bool {
+        self.nature.mix.refuses(self.nature.seed, phone)
+    }
+
+    fn cap_reached(&self, now: Timestamp) -> bool {
+        let within_a_day = |cap| {
+            let before = self.calls.partition_point(|call| call.accepted_at + DAY <= now);
+            self.calls.len() - before >= usize::try_from(cap).unwrap_or(usize::MAX)
+        };
+        self.calls_per_day.is_some_and(within_a_day)
     }
 
     /// What goes wrong with this admitted request, and a coin for faults that leave open whether a call was placed.
@@ -174,44 +239,84 @@ impl World {
         self.faults.of_reading(&mut Dice::new(self.nature.seed, "reading", "", self.reads))
     }
 
-    /// What goes wrong with this call's webhook, and by how much.
-    pub(super) fn fate_of_webhook(&self, call: &CallRecord) -> (Option<Fault>, SignedDuration) {
-        let mut dice = Dice::new(self.nature.seed, "webhook", &call.phone, call.rung_before);
+    /// A die for the next answer.
+    pub(super) fn next_answer(&mut self) -> Dice {
+        self.answers += 1;
+        Dice::new(self.nature.seed, "answer", "", self.answers)
+    }
+
+    /// What goes wrong with this webhook, and by how much.
+    pub(super) fn fate_of_webhook(&self, call: &CallRecord, event: &Event) -> (Option<Fault>, SignedDuration) {
+        let mut dice = self.dice_of(call, event, "webhook");
         let fault = self.faults.of_webhook(&mut dice);
         (fault, self.faults.webhook_late_by.draw(&mut dice))
+    }
+
+    /// Chance about one webhook. The last of a call keeps the topic's own name, so that families with one and with
+    /// several agree about it.
+    pub(super) fn dice_of(&self, call: &CallRecord, event: &Event, topic: &str) -> Dice {
+        let before_the_last = (!event.is_last).then(|| format!("{topic} {}", event.name));
+        Dice::new(self.nature.seed, before_the_last.as_deref().unwrap_or(topic), &call.phone, call.rung_before)
     }
 
     /// Places a call; its whole cost is taken from the balance at once.
     pub(super) fn place(
         &mut self,
-        phone: String,
+        asked: CallRequest,
         assistant_id: u64,
-        variables: Map<String, Value>,
         fault: Option<Fault>,
         now: Timestamp,
     ) -> Arc<CallRecord> {
         let index = self.calls.len();
-        let history = self.by_phone.entry(phone.clone()).or_default();
+        let unreachable = !is_e164(&asked.phone) || self.refuses(&asked.phone);
+        let history = self.by_phone.entry(asked.phone.clone()).or_default();
         let rung_before = history.calls.len() as u64;
         history.calls.push(index);
         self.by_assistant.entry(assistant_id).or_default().push(index);
-        let Nature { seed, mix, timing } = &self.nature;
+        let Nature { family, seed, mix, timing } = &self.nature;
         let plan = Plan { seed: *seed, mix, timing, list_lag: self.faults.list_lag };
-        let request = Request { call_id: FIRST_CALL_ID + index as u64, phone, assistant_id, variables, fault };
+        let call_id = self.first_call_id + index as u64;
+        let request = Request { call_id, wire_id: family.wire_id(call_id), assistant_id, asked, unreachable, fault };
         let call = Arc::new(plan.call(request, rung_before, now));
-        self.balance_micros -= call.cost_micros();
+        self.balance_micros = self.balance_micros.saturating_sub(call.cost_micros());
         self.calls.push(call.clone());
         call
     }
 
-    /// When the webhook of a call is due.
-    pub(super) fn webhook_due_at(&self, call: &CallRecord) -> Timestamp {
-        let mut dice = Dice::new(self.nature.seed, "webhook delay", &call.phone, call.rung_before);
-        call.completed_at + self.nature.timing.webhook_delay.draw(&mut dice)
+    /// Cancels a call that has not rung; its cost is given back.
+    pub(super) fn cancel(&mut self, call_id: u64, now: Timestamp) -> Option<Arc<CallRecord>> {
+        let index = self.index(call_id)?;
+        let canceled = Arc::new(self.calls.get(index)?.canceled(now)?);
+        self.balance_micros = self.balance_micros.saturating_add(self.calls[index].cost_micros());
+        self.calls[index] = canceled.clone();
+        Some(canceled)
+    }
+
+    /// The webhooks of a call, and when each is due.
+    pub(super) fn webhooks_of(&self, call: &CallRecord) -> Vec<Due> {
+        let due = |event: Event| {
+            let delay = self.nature.timing.webhook_delay.draw(&mut self.dice_of(call, &event, "webhook delay"));
+            Due { at: event.at + delay, call_id: call.call_id, event }
+        };
+        self.nature.family.events(call).into_iter().map(due).collect()
+    }
+
+    /// A call as it is, with the assistant that reports it, if this event is still one of its own and is reported.
+    pub(super) fn reported(&self, call_id: u64, event: &Event) -> Option<(Arc<CallRecord>, Assistant)> {
+        let family = self.nature.family;
+        let call = self.call(call_id)?;
+        let assistant = self.assistants.get(&call.assistant_id)?;
+        let stands =
+            assistant.webhook_url.is_some() && family.reports(assistant, call) && family.events(call).contains(event);
+        stands.then(|| (call.clone(), assistant.clone()))
+    }
+
+    fn index(&self, call_id: u64) -> Option<usize> {
+        usize::try_from(call_id.checked_sub(self.first_call_id)?).ok()
     }
 
     pub(super) fn call(&self, call_id: u64) -> Option<&Arc<CallRecord>> {
-        self.calls.get(usize::try_from(call_id.checked_sub(FIRST_CALL_ID)?).ok()?)
+        self.calls.get(self.index(call_id)?)
     }
 
     /// Every call, in the order of acceptance.
@@ -219,12 +324,11 @@ impl World {
         &self.calls
     }
 
-    /// One page of the list, newest first, and how many calls the filter matches.
+    /// One page of the list, and how many calls the filter matches.
     pub(super) fn list(&self, filter: &Filter, now: Timestamp) -> (Vec<Arc<CallRecord>>, usize) {
         if filter.nothing {
             return (Vec::new(), 0);
         }
-        let skip = filter.per_page.saturating_mul(filter.page.saturating_sub(1));
         let index = match (&filter.phone, filter.assistant_id) {
             (Some(phone), _) => Some(self.by_phone.get(phone).map_or(&[][..], |history| &history.calls)),
             (None, Some(assistant_id)) => Some(self.by_assistant.get(&assistant_id).map_or(&[][..], Vec::as_slice)),
@@ -237,65 +341,38 @@ impl World {
         let high = filter.until.map_or(count, |until| first_where(&|accepted| accepted >= until)).max(low);
         // Below `settled` every call is in the list; above, it depends on the lag of each.
         let settled = first_where(&|accepted| accepted + self.lag_max > now).clamp(low, high);
-        let fresh = (settled..high).rev().filter(|position| at(*position).listed_at <= now);
-        let exact = filter.status.is_none() && (filter.phone.is_none() || filter.assistant_id.is_none());
+        let mut fresh: Vec<usize> = (settled..high).filter(|position| at(*position).listed_at <= now).collect();
+        let exact = filter.statuses.is_none() && (filter.phone.is_none() || filter.assistant_id.is_none());
         if exact {
-            let fresh: Vec<usize> = fresh.collect();
             let total = fresh.len() + (settled - low);
-            let page = fresh.iter().copied().chain((low..settled).rev()).skip(skip).take(filter.per_page);
-            return (page.map(|position| at(position).clone()).collect(), total);
+            let page: Vec<usize> = if filter.oldest_first {
+                (low..settled).chain(fresh).skip(filter.skip).take(filter.limit).collect()
+            } else {
+                fresh.reverse();
+                fresh.into_iter().chain((low..settled).rev()).skip(filter.skip).take(filter.limit).collect()
+            };
+            return (page.into_iter().map(|position| at(position).clone()).collect(), total);
         }
-        let matching: Vec<&Arc<CallRecord>> = fresh
-            .chain((low..settled).rev())
+        let mut matching: Vec<&Arc<CallRecord>> = (low..settled)
+            .chain(fresh)
             .map(at)
             .filter(|call| filter.assistant_id.is_none_or(|id| call.assistant_id == id))
-            .filter(|call| filter.status.as_deref().is_none_or(|status| call.status(now).as_str() == status))
+            .filter(|call| filter.statuses.as_ref().is_none_or(|statuses| statuses.contains(&call.status(now))))
             .collect();
-        (matching.iter().skip(skip).take(filter.per_page).copied().cloned().collect(), matching.len())
+        if !filter.oldest_first {
+            matching.reverse();
+        }
+        (matching.iter().skip(filter.skip).take(filter.limit).copied().cloned().collect(), matching.len())
     }
 
-    /// Counts a request against `requests_per_minute`.
+    /// Counts a request against the limit.
     pub(super) fn throttle(&mut self, now: Timestamp) -> Option<Throttled> {
         self.throttle.count(now)
     }
-}
 
-/// Whether the result of a call is reported to its assistant's webhook, and where.
-pub(super) fn webhook_target<'a>(assistant: &'a Assistant, call: &CallRecord) -> Option<&'a str> {
-    let completed = call.status(call.completed_at) == Status::Completed;
-    assistant.webhook_url.as_deref().filter(|_| completed || !assistant.send_webhook_only_on_completed)
-}
-
-/// The request limit: a fixed window of a civil minute that begins with its first request.
-struct Throttle {
-    limit: Option<u32>,
-    since: Timestamp,
-    used: u32,
-}
-
-/// Where a request stands in its window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Throttled {
-    pub limit: u32,
-    pub remaining: u32,
-    pub reset_at: Timestamp,
-    /// Civil seconds to wait; none where the request is allowed.
-    pub retry_after: Option<u32>,
-}
-
-impl Throttle {
-    fn count(&mut self, now: Timestamp) -> Option<Throttled> {
-        const WINDOW: SignedDuration = SignedDuration::from_secs(60);
-        let limit = self.limit?;
-        if now.duration_since(self.since) >= WINDOW {
-            (self.since, self.used) = (now, 0);
-        }
-        let reset_at = self.since + WINDOW;
-        let allowed = self.used < limit;
-        self.used += u32::from(allowed);
-        let wait = reset_at.duration_since(now).as_secs().saturating_add(1);
-        let retry_after = (!allowed).then(|| u32::try_from(wait).unwrap_or(u32::MAX));
-        Some(Throttled { limit, remaining: limit - self.used, reset_at, retry_after })
+    /// Replaces the limit of requests; counting begins anew.
+    pub(super) fn set_rate_limit(&mut self, limit: Option<RateLimit>) {
+        self.throttle = Throttle::new(limit);
     }
 }
 
@@ -311,7 +388,11 @@ fn partition_point(count: usize, is_before: impl Fn(usize) -> bool) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
     use super::super::call::Fate;
+    use super::super::quirk::Quirks;
+    use super::super::shape::Shape;
     use super::super::span::Span;
     use super::*;
 
@@ -320,46 +401,63 @@ mod tests {
     }
 
     fn world(list_lag: Span) -> World {
-        let nature = Nature { seed: 1, mix: OutcomeMix::only(Fate::NoAnswer), timing: Timing::default() };
+        let (seed, mix, timing) = (1, OutcomeMix::only(Fate::NoAnswer), Timing::default());
+        let nature = Nature { family: Shape::Famulor.family(), seed, mix, timing };
+        let dialect = Dialect {
+            shape: Shape::Famulor,
+            seed,
+            quirks: Quirks::default(),
+            zone: TimeZone::UTC,
+            echo_variables: true,
+            goal_variable: "booked".to_owned(),
+            opt_out_variable: "opt_out".to_owned(),
+        };
         let assistants = [Assistant::new(1, "one"), Assistant::new(2, "two")];
-        World::new(nature, assistants, 1_000_000, Faults { list_lag, ..Faults::default() }, None)
+        World::new(nature, dialect, assistants, Faults { list_lag, ..Faults::default() })
+    }
+
+    fn place(world: &mut World, phone: &str, assistant_id: u64, at: Timestamp) {
+        world.place(CallRequest::to(phone, &assistant_id.to_string()), assistant_id, None, at);
     }
 
     #[test]
     fn lists_agree_with_looking_at_every_call() {
         let mut world = world(Span::seconds(0, 30));
         for number in 0..200 {
-            world.place(format!("+1202555010{}", number % 7), 1 + number % 2, Map::new(), None, second(number as i64));
+            place(&mut world, &format!("+1202555010{}", number % 7), 1 + number % 2, second(number as i64));
         }
         let mut compared = 0;
         for now in [0, 40, 150, 199, 500] {
             for phone in [None, Some("+12025550103")] {
                 for assistant_id in [None, Some(2)] {
-                    for status in [None, Some("no-answer")] {
-                        for (from, until) in [(None, None), (Some(20), Some(120))] {
+                    for status in [None, Some(Status::NoAnswer)] {
+                        for (from, until, oldest_first) in [(None, None, true), (Some(20), Some(120), false)] {
                             let filter = Filter {
-                                status: status.map(str::to_owned),
+                                statuses: status.map(|status| vec![status]),
                                 phone: phone.map(str::to_owned),
                                 assistant_id,
                                 from: from.map(second),
                                 until: until.map(second),
-                                per_page: 10,
-                                page: 2,
+                                oldest_first,
+                                skip: 10,
+                                limit: 10,
                                 nothing: false,
                             };
                             let now = second(now);
-                            let expected: Vec<u64> = world
+                            let mut expected: Vec<u64> = world
                                 .calls
                                 .iter()
-                                .rev()
                                 .filter(|call| call.listed_at <= now)
                                 .filter(|call| phone.is_none_or(|phone| call.phone == phone))
                                 .filter(|call| assistant_id.is_none_or(|id| call.assistant_id == id))
-                                .filter(|call| status.is_none_or(|status| call.status(now).as_str() == status))
+                                .filter(|call| status.is_none_or(|status| call.status(now) == status))
                                 .filter(|call| filter.from.is_none_or(|from| call.accepted_at >= from))
                                 .filter(|call| filter.until.is_none_or(|until| call.accepted_at < until))
                                 .map(|call| call.call_id)
                                 .collect();
+                            if !oldest_first {
+                                expected.reverse();
+                            }
                             let (page, total) = world.list(&filter, now);
                             assert_eq!(total, expected.len(), "{filter:?}");
                             let page: Vec<u64> = page.iter().map(|call| call.call_id).collect();
@@ -376,35 +474,34 @@ mod tests {
     #[test]
     fn a_shorter_lag_does_not_hide_calls_that_were_placed_under_a_longer_one() {
         let mut world = world(Span::seconds(100, 100));
-        world.place("+12025550100".to_owned(), 1, Map::new(), None, second(0));
+        place(&mut world, "+12025550100", 1, second(0));
         world.set_faults(Faults::default());
-        world.place("+12025550101".to_owned(), 1, Map::new(), None, second(1));
-        let filter = Filter { per_page: 10, page: 1, ..Filter::default() };
+        place(&mut world, "+12025550101", 1, second(1));
+        let filter = Filter { limit: 10, ..Filter::default() };
         assert_eq!(world.list(&filter, second(50)).1, 1);
         assert_eq!(world.list(&filter, second(100)).1, 2);
     }
 
     #[test]
-    fn the_throttle_counts_by_windows() {
-        let mut throttle = Throttle { limit: Some(2), since: Timestamp::MIN, used: 0 };
-        let retry_after = |throttled: Option<Throttled>| throttled.unwrap().retry_after;
-        assert_eq!(throttle.count(second(0)).unwrap().remaining, 1);
-        assert_eq!(retry_after(throttle.count(second(10))), None);
-        assert_eq!(retry_after(throttle.count(second(50))), Some(11));
-        assert_eq!(retry_after(throttle.count(second(60))), None);
-        assert_eq!(Throttle { limit: None, since: Timestamp::MIN, used: 0 }.count(second(0)), None);
-    }
-
-    #[test]
     fn requests_are_refused_for_the_first_reason_that_holds() {
         let mut world = world(Span::ZERO);
-        assert_eq!(world.admit("+12025550100", 1), Ok(()));
-        assert_eq!(world.admit("+12025550100", 9), Err(Refusal::NoSuchAssistant));
+        let admit =
+            |world: &World, assistant: &str, at| world.admit(&CallRequest::to("+12025550100", assistant), second(at));
+        assert_eq!(admit(&world, "1", 0), Ok(1));
+        assert_eq!(admit(&world, "9", 0), Err(Refusal::NoSuchAssistant));
+        world.calls_per_day = Some(1);
+        assert_eq!(admit(&world, "1", 0), Ok(1));
+        place(&mut world, "+12025550100", 1, second(0));
+        assert_eq!(admit(&world, "1", 0), Err(Refusal::CapReached));
+        assert_eq!(admit(&world, "1", 24 * 3_600 - 1), Err(Refusal::CapReached));
+        assert_eq!(admit(&world, "1", 24 * 3_600), Ok(1));
         world.balance_micros = 0;
-        assert_eq!(world.admit("+12025550100", 1), Err(Refusal::NoBalance));
+        assert_eq!(admit(&world, "1", 0), Err(Refusal::NoBalance));
         world.nature.mix.refused_numbers = 1.0;
-        assert_eq!(world.admit("+12025550100", 1), Err(Refusal::NumberRefused));
+        assert_eq!(admit(&world, "1", 0), Err(Refusal::NumberRefused));
         world.assistants.get_mut(&1).unwrap().active = false;
-        assert_eq!(world.admit("+12025550100", 1), Err(Refusal::AssistantInactive));
+        assert_eq!(admit(&world, "1", 0), Err(Refusal::AssistantInactive));
+        world.assistants.get_mut(&1).unwrap().deleted_at = Some(second(0));
+        assert_eq!(admit(&world, "1", 0), Err(Refusal::NoSuchAssistant));
     }
 }

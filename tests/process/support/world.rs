@@ -113,7 +113,9 @@ impl World {
         let clock = clock::keep(&database.pool, &fresh).await.unwrap();
         let provider = match stage.simulator.shape {
             Shape::Famulor => "famulor",
+            Shape::Sondos => "sondos",
             Shape::WhiteLabel => "autocalls",
+            Shape::HappyRobotV1 | Shape::HappyRobotV2 => "happyrobot",
         };
         let simulator = Simulator::start(SimulatorOptions { clock, ..stage.simulator }).await.unwrap();
         let mut account = json!({
