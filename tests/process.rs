@@ -12,6 +12,7 @@ mod process {
         pub mod judge;
         pub mod world;
     }
+    mod account;
     mod campaign;
     mod control;
     mod kill;

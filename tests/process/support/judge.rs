@@ -13,7 +13,7 @@ use jiff_sqlx::Timestamp as Stored;
 use outdial::adapter::simulator::{CallRecord, Fate, oracle};
 use sqlx::types::Uuid;
 
-use super::world::World;
+use super::world::{ACCOUNT, World};
 
 /// The longest, real, that a request may travel on a busy machine before the provider has it.
 pub const ARRIVAL_MAX: Duration = Duration::from_secs(2);
@@ -98,8 +98,8 @@ pub struct Limits {
 pub struct Evidence {
     pub attempts: Vec<Attempt>,
     pub calls: Vec<CallRecord>,
-    /// The attempt each call is said to belong to.
-    pub bound: BTreeMap<u64, Vec<Uuid>>,
+    /// The attempt each call is said to belong to, by the call's id as the provider writes it.
+    pub bound: BTreeMap<String, Vec<Uuid>>,
     /// Since when whom not to call is known, civil.
     suppressed: BTreeMap<String, Timestamp>,
     factor: u32,
@@ -107,24 +107,33 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// What is known of a test's only account.
     pub async fn of(world: &World) -> Self {
-        let calls = world.simulator.calls();
+        Self::of_account(world, ACCOUNT).await
+    }
+
+    pub async fn of_account(world: &World, account: &str) -> Self {
+        let calls = world.provider(account).calls();
         let attempts: Vec<Attempt> = sqlx::query_as(
             "select c.attempt_id, c.campaign, c.lead_id, c.attempt_no, c.phone, l.time_zone, c.intent_at, c.sent_at,
                 c.ended_at, c.open_state, c.outcome, c.reason, c.provider_call_id, c.provider_status is not null as has_result
              from call_log c left join lead l on l.lead_id = c.lead_id
+             where c.account = $1
              order by c.intent_at, c.attempt_id",
         )
+        .bind(account)
         .fetch_all(&world.database.pool)
         .await
         .unwrap();
-        let rows: Vec<(String, Uuid)> = sqlx::query_as("select provider_call_id, attempt_id from provider_call")
-            .fetch_all(&world.database.pool)
-            .await
-            .unwrap();
-        let mut bound: BTreeMap<u64, Vec<Uuid>> = BTreeMap::new();
+        let rows: Vec<(String, Uuid)> =
+            sqlx::query_as("select provider_call_id, attempt_id from provider_call where account = $1")
+                .bind(account)
+                .fetch_all(&world.database.pool)
+                .await
+                .unwrap();
+        let mut bound: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
         for (call_id, attempt_id) in rows {
-            bound.entry(call_id.parse().unwrap()).or_default().push(attempt_id);
+            bound.entry(call_id).or_default().push(attempt_id);
         }
         // The column's default is real time.
         let suppressed: Vec<(String, Stored)> =
@@ -174,7 +183,7 @@ impl Evidence {
             if attempt.phone != call.phone {
                 faults.push(format!("call {id} went to another phone than {attempt:?} says"));
             }
-            match self.bound.get(&id).map(Vec::as_slice) {
+            match self.bound.get(&call.wire_id).map(Vec::as_slice) {
                 Some([bound]) if *bound == attempt.attempt_id => {}
                 None if attempt.open_state.is_some() => {}
                 other => faults.push(format!("call {id} of {attempt:?} is bound to {other:?}")),

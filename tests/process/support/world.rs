@@ -1,5 +1,6 @@
 //! The stage of a test: a database, a simulated provider, a configuration, and a daemon that comes and goes.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ impl Stage {
     /// Calls that take half a real second, a hundred of which may start in each, on a Monday at noon.
     pub fn busy() -> Self {
         let timing = Timing {
+            queue: Span::ZERO,
             setup: Span::milliseconds(200, 500),
             ring: Span::milliseconds(500, 1_000),
             ring_out: Span::seconds(3, 4),
@@ -88,6 +90,8 @@ pub struct World {
     daemon: Option<Daemon>,
     pub database: TestDatabase,
     pub simulator: SimulatorHandle,
+    /// Providers of further accounts, by account.
+    pub others: BTreeMap<&'static str, SimulatorHandle>,
     pub clock: ScaledClock,
     pub config: Value,
     folder: TempDir,
@@ -111,18 +115,9 @@ impl World {
         let fresh = ScaledClock::starting_at(civil_origin, stage.factor).unwrap();
         // As a daemon's first start does it; the daemons of this test then find it.
         let clock = clock::keep(&database.pool, &fresh).await.unwrap();
-        let provider = match stage.simulator.shape {
-            Shape::Famulor => "famulor",
-            Shape::Sondos => "sondos",
-            Shape::WhiteLabel => "autocalls",
-            Shape::HappyRobotV1 | Shape::HappyRobotV2 => "happyrobot",
-        };
+        let shape = stage.simulator.shape;
         let simulator = Simulator::start(SimulatorOptions { clock, ..stage.simulator }).await.unwrap();
-        let mut account = json!({
-            "provider": provider, "base_url": simulator.base_url, "api_key": "simulated-key",
-            "webhook_token": WEBHOOK_TOKEN,
-        });
-        merge(&mut account, stage.account);
+        let account = account_block(shape, &simulator.base_url, ACCOUNT, stage.account);
         let config = json!({
             "database": {"url": database.url, "connections": 3, "dial_connections": 6},
             "accounts": {ACCOUNT: account},
@@ -133,7 +128,24 @@ impl World {
             "clock": {"civil_origin": stage.civil_origin, "factor": stage.factor},
         });
         let folder = tempfile::tempdir().unwrap();
-        Self { database, simulator, clock, config, daemon: None, folder, logs: Vec::new() }
+        let others = BTreeMap::new();
+        Self { database, simulator, others, clock, config, daemon: None, folder, logs: Vec::new() }
+    }
+
+    /// One more account, at a provider of its own.
+    pub async fn add_account(&mut self, name: &'static str, simulator: SimulatorOptions, account: Value) {
+        let shape = simulator.shape;
+        let api_key = format!("simulated-key-of-{name}");
+        let options = SimulatorOptions { clock: self.clock, api_key, ..simulator };
+        let simulator = Simulator::start(options).await.unwrap();
+        let block = account_block(shape, &simulator.base_url, name, account);
+        merge(&mut self.config["accounts"], json!({ name: block }));
+        self.others.insert(name, simulator);
+    }
+
+    /// The provider of an account.
+    pub fn provider(&self, account: &str) -> &SimulatorHandle {
+        self.others.get(account).unwrap_or(&self.simulator)
     }
 
     /// Starts the daemon, and tells the provider where it listens.
@@ -141,6 +153,10 @@ impl World {
         assert!(self.daemon.is_none(), "one daemon at a time");
         let daemon = Daemon::start(&self.config_file(), &[]).await;
         self.simulator.set_webhook_url(&format!("http://{}/webhook/{ACCOUNT}/{WEBHOOK_TOKEN}", daemon.address));
+        for (account, simulator) in &self.others {
+            let token = webhook_token(account);
+            simulator.set_webhook_url(&format!("http://{}/webhook/{account}/{token}", daemon.address));
+        }
         self.daemon = Some(daemon);
     }
 
@@ -176,6 +192,12 @@ impl World {
             alarms.extend(log.lines().into_iter().filter(|line| line.contains("panicked")));
         }
         alarms
+    }
+
+    /// Warnings that contain these words.
+    pub fn warnings(&self, words: &str) -> Vec<String> {
+        let logs = self.logs.iter().chain(self.daemon.as_ref().map(Daemon::log));
+        logs.flat_map(|log| log.messages("WARN")).filter(|message| message.contains(words)).collect()
     }
 
     /// Writes the configuration and says where.
@@ -223,8 +245,30 @@ impl World {
             daemon.kill().await;
         }
         self.simulator.shutdown().await;
+        for simulator in self.others.into_values() {
+            simulator.shutdown().await;
+        }
         self.database.pool.close().await;
     }
+}
+
+fn webhook_token(account: &str) -> String {
+    if account == ACCOUNT { WEBHOOK_TOKEN.to_owned() } else { format!("{WEBHOOK_TOKEN}-of-{account}") }
+}
+
+/// The account block of a simulated provider.
+fn account_block(shape: Shape, base_url: &str, name: &str, keys: Value) -> Value {
+    let mut account = match shape {
+        Shape::Famulor => json!({"provider": "famulor"}),
+        Shape::Sondos => json!({"provider": "sondos"}),
+        Shape::WhiteLabel => json!({"provider": "autocalls"}),
+        Shape::HappyRobotV1 => json!({"provider": "happyrobot", "api": "v1"}),
+        Shape::HappyRobotV2 => json!({"provider": "happyrobot", "api": "v2"}),
+    };
+    let api_key = if name == ACCOUNT { "simulated-key".to_owned() } else { format!("simulated-key-of-{name}") };
+    merge(&mut account, json!({"base_url": base_url, "api_key": api_key, "webhook_token": webhook_token(name)}));
+    merge(&mut account, keys);
+    account
 }
 
 /// Lays `over` on top of `base`, objects key by key.
