@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use outdial::config::{
-    self, AccountLimits, Config, DatabaseLocation, LimitOrigin, Sources, parse_campaign_file, parse_yaml,
+    self, AccountConfig, AccountLimits, ApiPaths, Config, DatabaseLocation, LimitOrigin, Sources, parse_campaign_file,
+    parse_yaml,
 };
 use outdial::domain::definition::parse_stored_definition;
 use outdial::domain::document::{Content, Node, Report};
@@ -141,31 +142,32 @@ accounts:
 
 #[test]
 fn documented_limits_hold_until_other_ones_are_agreed() {
-    let limits = |provider: &str, limits: &str| {
+    let with = |provider: &str, limits: &str| {
         let text = format!(
             "database: {{ url: embedded }}\naccounts:\n  main: {{ provider: {provider}, api_key: k-1234, {limits} }}\n"
         );
         let config = Case::new().file("a.yaml", &text).accepted();
-        config.accounts.into_values().next().expect("one account").limits
+        config.accounts.into_values().next().expect("one account")
     };
-    let burst =
-        |limits: AccountLimits| limits.requests_burst.map(|burst| (burst.requests.get(), burst.within.as_secs()));
-    let origins = |limits: &AccountLimits| AccountLimits::KEYS.map(|key| limits.origin(key));
+    let burst = |account: AccountConfig| {
+        account.limits.requests_burst.map(|burst| (burst.requests.get(), burst.within.as_secs()))
+    };
+    let origins = |account: &AccountConfig| AccountLimits::KEYS.map(|key| account.limit_origins.get(key).copied());
     let (set, documented, default) =
         (Some(LimitOrigin::Configuration), Some(LimitOrigin::Documentation), Some(LimitOrigin::Default));
 
-    let famulor = limits("famulor", "");
+    let famulor = with("famulor", "");
     assert_eq!(origins(&famulor), [default, default, default, documented, documented, documented]);
-    assert_eq!((famulor.calls_per_day.get(), famulor.requests_per_minute.get()), (1000, 100));
+    assert_eq!((famulor.limits.calls_per_day.get(), famulor.limits.requests_per_minute.get()), (1000, 100));
     assert_eq!(burst(famulor), Some((20, 10)));
-    let sondos = limits("sondos", "");
+    let sondos = with("sondos", "");
     assert_eq!(origins(&sondos), [default, default, default, default, default, None]);
     assert_eq!(burst(sondos), None);
-    let raised = limits("famulor", "limits: { requests_per_minute: 600, calls_per_day: 5 }");
+    let raised = with("famulor", "limits: { requests_per_minute: 600, calls_per_day: 5 }");
     assert_eq!(origins(&raised), [default, default, default, set, set, None]);
     assert_eq!(burst(raised), None, "whoever agreed on more in a minute is not held to the documented burst");
-    assert_eq!(burst(limits("famulor", "limits: { requests_per_minute: 60 }")), Some((20, 10)));
-    let own = limits("sondos", "limits: { requests_burst: { requests: 5, within: 1s } }");
+    assert_eq!(burst(with("famulor", "limits: { requests_per_minute: 60 }")), Some((20, 10)));
+    let own = with("sondos", "limits: { requests_burst: { requests: 5, within: 1s } }");
     assert_eq!((origins(&own)[5], burst(own)), (set, Some((5, 1))));
 }
 
@@ -419,8 +421,24 @@ fn the_reference_states_the_defaults_of_an_account() {
     assert_eq!(secret_lines.len(), 7, "{secret_lines:?}");
     let other = other.join("\n").replace("postgres://outdial@localhost/outdial", "embedded");
     let (clockless, _) = other.split_once("\nclock:").expect("the clock comes last");
-    let stated = Case::new().file("a.yaml", clockless).accepted();
-    let defaults = Case::new().file("a.yaml", minimal).accepted();
+    let mut stated = Case::new().file("a.yaml", clockless).accepted();
+    let mut defaults = Case::new().file("a.yaml", minimal).accepted();
+    for config in [&mut stated, &mut defaults] {
+        // Who says so is the one thing that stating a default changes.
+        let account = config.accounts.values_mut().next().expect("one account");
+        account.limit_origins.clear();
+        let ApiPaths { assistants_outbound, assistants_get, make_call, calls, me } = std::mem::take(&mut account.paths);
+        let documented = &outdial::adapter::provider::brand::FAMULOR.paths;
+        for (path, documented) in [
+            (assistants_outbound, documented.assistants_outbound),
+            (assistants_get, documented.assistants_get),
+            (make_call, documented.make_call),
+            (calls, documented.calls),
+            (me, documented.me),
+        ] {
+            assert_eq!(path.as_deref().unwrap_or(documented), documented);
+        }
+    }
     assert_eq!(format!("{stated:#?}"), format!("{defaults:#?}"));
 }
 

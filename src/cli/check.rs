@@ -252,7 +252,7 @@ fn write_limits(account: &AccountConfig, out: &mut dyn Write) -> Result<(), Fail
         ),
     )?;
     let from = |origin| {
-        let keys = AccountLimits::KEYS.into_iter().filter(|key| limits.origin(key) == Some(origin));
+        let keys = AccountLimits::KEYS.into_iter().filter(|key| account.limit_origins.get(key) == Some(&origin));
         keys.collect::<Vec<_>>().join(", ")
     };
     let origins = [

@@ -1,6 +1,6 @@
 //! Accounts: credentials at a provider, with their limits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
@@ -37,6 +37,8 @@ pub struct AccountConfig {
     pub webhook_token: Option<SecretString>,
     /// What the account may do, over all campaigns.
     pub limits: AccountLimits,
+    /// Who says so.
+    pub limit_origins: LimitOrigins,
     /// How late the provider's list may show a call; `None`: absence from it proves nothing.
     pub list_lag_max: Option<SignedDuration>,
     /// The longest a phone rings.
@@ -68,8 +70,6 @@ pub struct AccountLimits {
     pub requests_per_minute: NonZeroU32,
     /// How many of them in a shorter time.
     pub requests_burst: Option<RequestBurst>,
-    written: BTreeSet<&'static str>,
-    documented: DocumentedLimits,
 }
 
 /// How many requests a provider takes at once.
@@ -91,6 +91,9 @@ pub enum LimitOrigin {
     /// Nobody: the careful choice.
     Default,
 }
+
+/// Who says what each limit is, by its key; without those that there are not.
+pub type LimitOrigins = BTreeMap<&'static str, LimitOrigin>;
 
 /// Paths of an API below its base URL, without a slash at either end; those that are absent are as documented.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -177,7 +180,11 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
     let documented = provider.map_or(DocumentedLimits::NONE, ProviderKind::documented_limits);
     let limits = match fields.cursor("limits") {
         Some(cursor) => read_limits(&cursor, documented),
-        None => Some(AccountLimits::documented(documented)),
+        None => {
+            let limits = AccountLimits::documented(documented);
+            let origins = limits.origins(documented, &[]);
+            Some((limits, origins))
+        }
     };
     let list_lag_max = fields.optional("list_lag_max", |cursor| cursor.duration(seconds(1)..=hours(24)));
     let ring_max = fields.or("ring_max", seconds(60), |cursor| cursor.duration(seconds(1)..=seconds(600)));
@@ -199,6 +206,7 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         );
     }
     let (base_url, loopback) = base_url?;
+    let (limits, limit_origins) = limits?;
     let account = AccountConfig {
         provider: provider?,
         base_url,
@@ -206,7 +214,8 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         paths: paths?,
         api_key: key?,
         webhook_token: token,
-        limits: limits?,
+        limits,
+        limit_origins,
         list_lag_max,
         ring_max: ring_max?,
         call_max: call_max?,
@@ -247,31 +256,30 @@ impl AccountLimits {
             day: Day::Rolling,
             requests_per_minute: limit(documented.requests_per_minute.unwrap_or(100)),
             requests_burst: documented.requests_burst,
-            written: BTreeSet::new(),
-            documented,
         }
     }
 
-    /// Who says what the limit under one of [`Self::KEYS`] is; `None` where there is none.
-    pub fn origin(&self, key: &str) -> Option<LimitOrigin> {
-        let documented = match key {
-            "calls_per_day" => self.documented.calls_per_day.is_some(),
-            "requests_per_minute" => self.documented.requests_per_minute.is_some(),
-            "requests_burst" => match self.requests_burst {
-                Some(_) => self.documented.requests_burst.is_some(),
-                None => return None,
-            },
-            _ => false,
+    /// Who says what each limit is that there is.
+    fn origins(&self, documented: DocumentedLimits, written: &[&'static str]) -> LimitOrigins {
+        let of = |key: &'static str| {
+            let documented = match key {
+                "calls_per_day" => documented.calls_per_day.is_some(),
+                "requests_per_minute" => documented.requests_per_minute.is_some(),
+                "requests_burst" => documented.requests_burst.is_some(),
+                _ => false,
+            };
+            match (written.contains(&key), documented) {
+                (true, _) => LimitOrigin::Configuration,
+                (false, true) => LimitOrigin::Documentation,
+                (false, false) => LimitOrigin::Default,
+            }
         };
-        Some(match (self.written.contains(key), documented) {
-            (true, _) => LimitOrigin::Configuration,
-            (false, true) => LimitOrigin::Documentation,
-            (false, false) => LimitOrigin::Default,
-        })
+        let there = |key: &&'static str| *key != "requests_burst" || self.requests_burst.is_some();
+        Self::KEYS.into_iter().filter(there).map(|key| (key, of(key))).collect()
     }
 }
 
-fn read_limits(cursor: &Cursor<'_>, documented: DocumentedLimits) -> Option<AccountLimits> {
+fn read_limits(cursor: &Cursor<'_>, documented: DocumentedLimits) -> Option<(AccountLimits, LimitOrigins)> {
     const STOP: &str = "to stop an account, use `outdial stop`";
     let default = AccountLimits::documented(documented);
     let fields = cursor.fields()?;
@@ -288,7 +296,7 @@ fn read_limits(cursor: &Cursor<'_>, documented: DocumentedLimits) -> Option<Acco
         documented.requests_per_minute.zip(requests_per_minute).is_none_or(|(it, set)| set.get() <= it);
     let burst = default.requests_burst.filter(|_| documented_holds);
     let requests_burst = fields.or("requests_burst", burst, |cursor| read_burst(&cursor).map(Some));
-    let written = AccountLimits::KEYS.into_iter().filter(|key| fields.cursor(key).is_some()).collect();
+    let written: Vec<_> = AccountLimits::KEYS.into_iter().filter(|key| fields.cursor(key).is_some()).collect();
     fields.close();
     if let (Some(calls), Some(limit)) = (calls_per_minute, requests_per_minute)
         && limit <= calls
@@ -298,7 +306,7 @@ fn read_limits(cursor: &Cursor<'_>, documented: DocumentedLimits) -> Option<Acco
             "starts and reads share the requests: raise requests_per_minute or lower calls_per_minute",
         );
     }
-    Some(AccountLimits {
+    let limits = AccountLimits {
         calls_per_second: calls_per_second?,
         calls_per_minute: calls_per_minute?,
         concurrent_calls: concurrent_calls?,
@@ -306,9 +314,9 @@ fn read_limits(cursor: &Cursor<'_>, documented: DocumentedLimits) -> Option<Acco
         day: day?,
         requests_per_minute: requests_per_minute?,
         requests_burst: requests_burst?,
-        written,
-        documented,
-    })
+    };
+    let origins = limits.origins(documented, &written);
+    Some((limits, origins))
 }
 
 fn read_burst(cursor: &Cursor<'_>) -> Option<RequestBurst> {

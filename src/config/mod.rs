@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
-pub use account::{AccountConfig, AccountLimits, ApiPaths, LimitOrigin, RequestBurst};
+pub use account::{AccountConfig, AccountLimits, ApiPaths, LimitOrigin, LimitOrigins, RequestBurst};
 pub use campaign_file::parse_campaign_file;
 pub use yaml::parse_yaml;
 
