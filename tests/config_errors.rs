@@ -6,7 +6,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use outdial::config::{self, Config, DatabaseLocation, Sources, parse_campaign_file, parse_yaml};
+use outdial::config::{
+    self, AccountConfig, AccountLimits, ApiPaths, Config, DatabaseLocation, LimitOrigin, Sources, parse_campaign_file,
+    parse_yaml,
+};
 use outdial::domain::definition::parse_stored_definition;
 use outdial::domain::document::{Content, Node, Report};
 use serde_json::{Value, json};
@@ -120,6 +123,65 @@ person: { calls_per_day: 0 }
 refused!(too_many_calls_per_person, {
     Case::new().file("a.yaml", GOOD).file("b.yaml", "person: { calls_per_day: 51 }\n")
 });
+
+refused!(paths_and_bursts, {
+    Case::new().file(
+        "a.yaml",
+        "\
+database: { url: embedded }
+accounts:
+  main:
+    provider: autocalls
+    base_url: https://app.example.org/api
+    api_key: k-1234
+    paths: { make_call: /user/make_call, calls: \"https://else.example.org/calls\", me: ../me, assistants: x, assistants_get: \"a?b\" }
+    limits: { requests_burst: { requests: 0, within: 2m, per: 10s } }
+",
+    )
+});
+
+#[test]
+fn documented_limits_hold_until_other_ones_are_agreed() {
+    let with = |provider: &str, limits: &str| {
+        let text = format!(
+            "database: {{ url: embedded }}\naccounts:\n  main: {{ provider: {provider}, api_key: k-1234, {limits} }}\n"
+        );
+        let config = Case::new().file("a.yaml", &text).accepted();
+        config.accounts.into_values().next().expect("one account")
+    };
+    let burst = |account: AccountConfig| {
+        account.limits.requests_burst.map(|burst| (burst.requests.get(), burst.within.as_secs()))
+    };
+    let origins = |account: &AccountConfig| AccountLimits::KEYS.map(|key| account.limit_origins.get(key).copied());
+    let (set, documented, default) =
+        (Some(LimitOrigin::Configuration), Some(LimitOrigin::Documentation), Some(LimitOrigin::Default));
+
+    let famulor = with("famulor", "");
+    assert_eq!(origins(&famulor), [default, default, default, documented, documented, documented]);
+    assert_eq!((famulor.limits.calls_per_day.get(), famulor.limits.requests_per_minute.get()), (1000, 100));
+    assert_eq!(burst(famulor), Some((20, 10)));
+    let sondos = with("sondos", "");
+    assert_eq!(origins(&sondos), [default, default, default, default, default, None]);
+    assert_eq!(burst(sondos), None);
+    let raised = with("famulor", "limits: { requests_per_minute: 600, calls_per_day: 5 }");
+    assert_eq!(origins(&raised), [default, default, default, set, set, None]);
+    assert_eq!(burst(raised), None, "whoever agreed on more in a minute is not held to the documented burst");
+    assert_eq!(burst(with("famulor", "limits: { requests_per_minute: 60 }")), Some((20, 10)));
+    let own = with("sondos", "limits: { requests_burst: { requests: 5, within: 1s } }");
+    assert_eq!((origins(&own)[5], burst(own)), (set, Some((5, 1))));
+}
+
+#[test]
+fn paths_of_a_white_label_are_kept() {
+    let text = "database: { url: embedded }\naccounts:\n  main: { provider: autocalls, api_key: k-1234, \
+                base_url: \"https://app.example.org/api\", paths: { me: v2/account.json, calls: ~x/calls } }\n";
+    let config = Case::new().file("a.yaml", text).accepted();
+    let paths = config.accounts.into_values().next().expect("one account").paths;
+    assert_eq!(
+        (paths.me.as_deref(), paths.calls.as_deref(), paths.make_call),
+        (Some("v2/account.json"), Some("~x/calls"), None)
+    );
+}
 
 refused!(limits_of_zero, {
     Case::new().file(
@@ -359,8 +421,24 @@ fn the_reference_states_the_defaults_of_an_account() {
     assert_eq!(secret_lines.len(), 7, "{secret_lines:?}");
     let other = other.join("\n").replace("postgres://outdial@localhost/outdial", "embedded");
     let (clockless, _) = other.split_once("\nclock:").expect("the clock comes last");
-    let stated = Case::new().file("a.yaml", clockless).accepted();
-    let defaults = Case::new().file("a.yaml", minimal).accepted();
+    let mut stated = Case::new().file("a.yaml", clockless).accepted();
+    let mut defaults = Case::new().file("a.yaml", minimal).accepted();
+    for config in [&mut stated, &mut defaults] {
+        // Who says so is the one thing that stating a default changes.
+        let account = config.accounts.values_mut().next().expect("one account");
+        account.limit_origins.clear();
+        let ApiPaths { assistants_outbound, assistants_get, make_call, calls, me } = std::mem::take(&mut account.paths);
+        let documented = &outdial::adapter::provider::brand::FAMULOR.paths;
+        for (path, documented) in [
+            (assistants_outbound, documented.assistants_outbound),
+            (assistants_get, documented.assistants_get),
+            (make_call, documented.make_call),
+            (calls, documented.calls),
+            (me, documented.me),
+        ] {
+            assert_eq!(path.as_deref().unwrap_or(documented), documented);
+        }
+    }
     assert_eq!(format!("{stated:#?}"), format!("{defaults:#?}"));
 }
 

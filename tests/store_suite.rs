@@ -103,7 +103,8 @@ macro_rules! for_every_case {
                 a_campaign_advances_only_from_where_it_was,
                 a_finished_campaign_is_not_walked,
                 a_campaign_says_why_it_is_not_dialed,
-                a_roster_replaces_the_one_before,;
+                a_roster_replaces_the_one_before,
+                a_changed_assistant_is_noticed_once_or_pauses_until_resumed,;
         }
     };
 }

@@ -58,6 +58,8 @@ pub enum CampaignCommand {
         name: String,
     },
     /// Let a paused campaign, or a draft, dial.
+    ///
+    /// If it was paused because an assistant was changed at the provider, it goes on with the assistants as they are now.
     Resume {
         /// Its name.
         name: String,

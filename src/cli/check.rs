@@ -3,23 +3,27 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use secrecy::ExposeSecret;
 
 use crate::adapter::postgres::PostgresStore;
-use crate::config::{AccountConfig, Config};
-use crate::domain::assistant::Assistant;
+use crate::config::{AccountConfig, AccountLimits, Config, LimitOrigin};
 use crate::domain::document::show_duration;
 use crate::domain::id::{AccountName, Installation};
 use crate::port::provider::{Provider, ReadError};
 use crate::port::store::Store;
 
 use super::database::{Database, Migrations, describe};
-use super::output::{count, line, show, table};
+use super::output::{count, line};
 use super::{Failure, Outcome, wire};
+use assistants::{Campaign, campaigns};
+
+mod assistants;
 
 /// Check the configuration, the database and each account; print the webhook addresses to enter at the provider.
 ///
-/// Each account is asked whether its key is accepted and which assistants are active. Nothing is dialed and nothing is
+/// Each account is asked whether its key is accepted and which assistants are active, and what these say is compared with
+/// what your campaigns and leads give them. Nothing is dialed and nothing is
 /// changed; a private database server is started for the time it takes. Everything is checked before the command ends, with
 /// exit code 2 if you must change something, else 1 if something does not answer.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,11 +52,14 @@ pub(super) async fn run(args: &Args, config: Config, out: &mut dyn Write) -> Out
 /// Checks everything before it answers; `show_webhook_token` writes the secret part of webhook addresses.
 pub async fn check(config: &Config, show_webhook_token: bool, out: &mut dyn Write) -> Outcome {
     summary(config, out)?;
-    let (mut verdict, installation) = database(config, out).await?;
+    let (mut verdict, found) = database(config, out).await?;
     for (name, account) in &config.accounts {
         line(out, format_args!("\nAccount {name}"))?;
-        let found = check_account(config, name, account, installation, show_webhook_token, out).await?;
+        let found = check_account(config, name, account, found.as_ref(), show_webhook_token, out).await?;
         verdict = verdict.max(found);
+    }
+    if let Some(found) = found {
+        found.database.close().await?;
     }
     line(out, "")?;
     Ok(match verdict {
@@ -87,54 +94,54 @@ fn summary(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn database(config: &Config, out: &mut dyn Write) -> Result<(Verdict, Installation), Failure> {
-    // Only calls are marked with it, and none is made here.
-    let nobody = Installation::new(0);
+/// An open database, and what it says about the accounts.
+struct Found {
+    database: Database,
+    installation: Installation,
+    campaigns: Vec<Campaign>,
+}
+
+async fn database(config: &Config, out: &mut dyn Write) -> Result<(Verdict, Option<Found>), Failure> {
     let database = match Database::open(config, Migrations::Require).await {
         Ok(database) => database,
         Err(Failure::User(problem)) => {
             line(out, format_args!("Database: {problem:#}"))?;
-            return Ok((Verdict::UsersTurn, nobody));
+            return Ok((Verdict::UsersTurn, None));
         }
         Err(Failure::World(problem)) => {
             line(out, format_args!("Database: {problem:#}"))?;
-            return Ok((Verdict::WorldsTurn, nobody));
+            return Ok((Verdict::WorldsTurn, None));
         }
     };
-    let store = PostgresStore::open(database.pool.clone()).await;
-    let installation = store.as_ref().map_or(nobody, Store::installation);
-    let problem = store.err();
-    database.close().await?;
-    if let Some(problem) = problem {
-        line(out, format_args!("Database: {problem}"))?;
-        return Ok((Verdict::WorldsTurn, nobody));
+    let read = async {
+        let store = PostgresStore::open(database.pool.clone()).await?;
+        Ok((store.installation(), campaigns(store.control().await?)))
+    };
+    let read: Result<_, crate::port::store::StoreError> = read.await;
+    match read {
+        Ok((installation, campaigns)) => {
+            line(out, "Database: good, schema up to date")?;
+            Ok((Verdict::Good, Some(Found { database, installation, campaigns })))
+        }
+        Err(problem) => {
+            database.close().await?;
+            line(out, format_args!("Database: {problem}"))?;
+            Ok((Verdict::WorldsTurn, None))
+        }
     }
-    line(out, "Database: good, schema up to date")?;
-    Ok((Verdict::Good, installation))
 }
 
 async fn check_account(
     config: &Config,
     name: &AccountName,
     account: &AccountConfig,
-    installation: Installation,
+    found: Option<&Found>,
     show_webhook_token: bool,
     out: &mut dyn Write,
 ) -> Result<Verdict, Failure> {
     let mut verdict = Verdict::Good;
     line(out, format_args!("  provider: {} at {}", account.provider, account.base_url))?;
-    let limits = &account.limits;
-    line(
-        out,
-        format_args!(
-            "  limits: {}; {} a second, {} a minute, {} a day; {} requests a minute",
-            count(limits.concurrent_calls.get().into(), "line", "lines"),
-            count(limits.calls_per_second.get().into(), "call", "calls"),
-            limits.calls_per_minute,
-            limits.calls_per_day,
-            limits.requests_per_minute
-        ),
-    )?;
+    write_limits(account, out)?;
     let webhook = Webhook::of(config, name, account);
     match &webhook {
         Some(webhook) => {
@@ -152,6 +159,8 @@ async fn check_account(
             "  warning: without list_lag_max, an attempt without an answer waits for a person (`outdial resolve`)",
         )?;
     }
+    // Only calls are marked with it, and none is made here.
+    let installation = found.map_or(Installation::new(0), |found| found.installation);
     let provider = wire::provider(config, name, account, installation)?;
     let mut told = String::new();
     match provider.health().await {
@@ -164,15 +173,24 @@ async fn check_account(
             verdict = verdict.max(Verdict::UsersTurn);
         }
         Err(problem) => {
-            told = problem.to_string();
+            told = what_is_wrong(&problem, account);
             line(out, format_args!("  key: {told}"))?;
             verdict = verdict.max(whose_turn(&problem));
         }
     }
     match provider.assistants().await {
         Ok(assistants) => {
-            assistants_table(&assistants, out)?;
-            for warning in warnings(&assistants, account, webhook.as_ref()) {
+            assistants::write_table(&assistants, out)?;
+            let ours = webhook.as_ref().map(|webhook| webhook.show(true));
+            let mut warnings = assistants::warnings(&assistants, &account.correlation_variable, ours.as_deref());
+            if let Some(Found { database, campaigns, .. }) = found {
+                let of_account = campaigns.iter().filter(|campaign| campaign.definition.account == *name);
+                for campaign in of_account {
+                    let found = campaign.warnings(&database.pool, &assistants, &account.correlation_variable).await;
+                    warnings.extend(found.context("read the variables of leads")?);
+                }
+            }
+            for warning in warnings {
                 line(out, format_args!("  warning: {warning}"))?;
             }
             if !assistants.iter().any(|assistant| assistant.active) {
@@ -181,7 +199,7 @@ async fn check_account(
             }
         }
         Err(problem) => {
-            let text = problem.to_string();
+            let text = what_is_wrong(&problem, account);
             // Once is enough for what stops both questions.
             if !text.ends_with(&told) || told.is_empty() {
                 line(out, format_args!("  assistants: {text}"))?;
@@ -194,12 +212,57 @@ async fn check_account(
 
 fn whose_turn(problem: &ReadError) -> Verdict {
     match problem {
-        // An address that answers 404 to a documented request is a wrong address.
-        ReadError::AccountStopped(_) | ReadError::NotFound => Verdict::UsersTurn,
-        ReadError::RateLimited { .. } | ReadError::Unavailable { .. } | ReadError::Unreadable { .. } => {
-            Verdict::WorldsTurn
-        }
+        // An address that answers 404 to a documented request is a wrong address; so is mostly one that answers with a
+        // redirect, a web page, or JSON of another kind.
+        ReadError::AccountStopped(_) | ReadError::NotFound | ReadError::Unreadable { .. } => Verdict::UsersTurn,
+        ReadError::RateLimited { .. } | ReadError::Unavailable { .. } => Verdict::WorldsTurn,
     }
+}
+
+/// One line: what is wrong, and where to look.
+fn what_is_wrong(problem: &ReadError, account: &AccountConfig) -> String {
+    let base_url = &account.base_url;
+    match problem {
+        ReadError::NotFound => {
+            format!(
+                "nothing is there (404): is base_url right, {base_url}? If it is, `paths` says what differs below it"
+            )
+        }
+        ReadError::Unreadable { reason } => format!("{reason}: is base_url right, {base_url}?"),
+        ReadError::AccountStopped(standing) => standing.sentence(),
+        ReadError::RateLimited { .. } | ReadError::Unavailable { .. } => problem.to_string(),
+    }
+}
+
+/// What holds, and who says so.
+fn write_limits(account: &AccountConfig, out: &mut dyn Write) -> Result<(), Failure> {
+    let limits = &account.limits;
+    let burst = limits
+        .requests_burst
+        .map_or_else(String::new, |burst| format!(", {} in {}", burst.requests, show_duration(burst.within)));
+    line(
+        out,
+        format_args!(
+            "  limits: {}; {} a second, {} a minute, {} a day; {} requests a minute{burst}",
+            count(limits.concurrent_calls.get().into(), "line", "lines"),
+            count(limits.calls_per_second.get().into(), "call", "calls"),
+            limits.calls_per_minute,
+            limits.calls_per_day,
+            limits.requests_per_minute
+        ),
+    )?;
+    let from = |origin| {
+        let keys = AccountLimits::KEYS.into_iter().filter(|key| account.limit_origins.get(key) == Some(&origin));
+        keys.collect::<Vec<_>>().join(", ")
+    };
+    let origins = [
+        ("configured", from(LimitOrigin::Configuration)),
+        (&format!("documented by {}", account.provider), from(LimitOrigin::Documentation)),
+        ("defaults", from(LimitOrigin::Default)),
+    ];
+    let told: Vec<_> =
+        origins.iter().filter(|(_, keys)| !keys.is_empty()).map(|(origin, keys)| format!("{origin}: {keys}")).collect();
+    line(out, format_args!("    {}", told.join("; ")))
 }
 
 /// The address at which a provider reports an account's results.
@@ -210,60 +273,13 @@ struct Webhook {
 
 impl Webhook {
     fn of(config: &Config, name: &AccountName, account: &AccountConfig) -> Option<Self> {
-        let public_url = config.http.public_url.as_deref()?;
+        let before_token = wire::webhook_address(config, name)?;
         let token = account.webhook_token.as_ref()?.expose_secret().to_owned();
-        Some(Self { before_token: format!("{public_url}/webhook/{name}/"), token })
+        Some(Self { before_token, token })
     }
 
     fn show(&self, with_token: bool) -> String {
         let token = if with_token { self.token.as_str() } else { "********" };
         format!("{}{token}", self.before_token)
     }
-}
-
-fn assistants_table(assistants: &[Assistant], out: &mut dyn Write) -> Result<(), Failure> {
-    if assistants.is_empty() {
-        return line(out, "  assistants: none for outbound calls");
-    }
-    let mut sorted: Vec<_> = assistants.iter().collect();
-    sorted.sort_by(|a, b| b.active.cmp(&a.active).then_with(|| a.name.cmp(&b.name)));
-    let mut table = table(&["assistant", "name", "active", "status", "mode", "language"]);
-    for assistant in sorted {
-        table.add_row([
-            assistant.assistant_id.to_string(),
-            assistant.name.clone(),
-            if assistant.active { "yes" } else { "no" }.to_owned(),
-            assistant.status.clone(),
-            assistant.mode.clone().unwrap_or_default(),
-            assistant.language_id.map_or_else(String::new, |id| id.to_string()),
-        ]);
-    }
-    show(out, &table)
-}
-
-/// What would make results late or lose their way; only of assistants that dial.
-fn warnings(assistants: &[Assistant], account: &AccountConfig, webhook: Option<&Webhook>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for assistant in assistants.iter().filter(|assistant| assistant.active) {
-        let (id, name) = (&assistant.assistant_id, &assistant.name);
-        let variable = &account.correlation_variable;
-        if !assistant.variables.contains(variable) {
-            warnings.push(format!(
-                "assistant {id} ({name}) does not declare the variable {variable}: results may lose their attempt"
-            ));
-        }
-        let Some(webhook) = webhook else { continue };
-        let ours = format!("{}{}", webhook.before_token, webhook.token);
-        match assistant.webhook_url.as_deref().map(str::trim).filter(|url| !url.is_empty()) {
-            None => warnings.push(format!("assistant {id} ({name}) has no webhook: its results are polled")),
-            Some(url) if url.trim_end_matches('/') != ours => {
-                // Of a foreign address only the host is shown: its path may be a secret of someone else's.
-                let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
-                let host = host.unwrap_or_else(|| "somewhere else".to_owned());
-                warnings.push(format!("assistant {id} ({name}) sends its results to another address, at {host}"));
-            }
-            Some(_) => {}
-        }
-    }
-    warnings
 }

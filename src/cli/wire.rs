@@ -32,7 +32,7 @@ pub fn engine(config: &Config, store: PostgresStore, clock: ScaledClock) -> Resu
     let installation = store.installation();
     let mut accounts = Vec::new();
     for (name, account) in &config.accounts {
-        accounts.push((account_settings(name, account), provider(config, name, account, installation)?));
+        accounts.push((account_settings(config, name, account), provider(config, name, account, installation)?));
     }
     Ok(Engine::new(store, clock, settings(config), accounts))
 }
@@ -57,6 +57,7 @@ pub fn provider(
             ProviderKind::Autocalls => &brand::AUTOCALLS,
         },
         base_url: Some(account.base_url.clone()),
+        paths: account.paths.clone(),
         api_key: account.api_key.clone(),
         correlation_variable: account.correlation_variable.clone(),
         installation,
@@ -93,17 +94,24 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn account_settings(name: &AccountName, account: &AccountConfig) -> AccountSettings {
+fn account_settings(config: &Config, name: &AccountName, account: &AccountConfig) -> AccountSettings {
     AccountSettings {
         name: name.clone(),
         limits: pacing(&account.limits),
         requests_per_minute: Some(account.limits.requests_per_minute.get()),
+        requests_burst: account.limits.requests_burst.map(|burst| (burst.requests.get(), burst.within)),
+        webhook_address: webhook_address(config, name),
         list_lag_max: account.list_lag_max,
         ring_max: account.ring_max,
         call_max: account.call_max,
         settle_after: account.settle_after,
         roster_period: real(account.roster_period),
     }
+}
+
+/// Where an account's webhooks are received, up to the secret part; `None` without a public address.
+pub(super) fn webhook_address(config: &Config, name: &AccountName) -> Option<String> {
+    config.http.public_url.as_deref().map(|public_url| format!("{public_url}/webhook/{name}/"))
 }
 
 pub(super) fn pacing(limits: &AccountLimits) -> Pacing {

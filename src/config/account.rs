@@ -8,11 +8,11 @@ use jiff::SignedDuration;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use super::ProviderKind;
 use super::secret::{self, Secret};
+use super::{DocumentedLimits, ProviderKind};
 use crate::domain::campaign::Day;
 use crate::domain::definition::read_day;
-use crate::domain::document::{Cursor, show_duration};
+use crate::domain::document::{Cursor, Fields, show_duration};
 use crate::domain::id::AccountName;
 
 /// Longest account name: it appears in webhook addresses and in every log line.
@@ -29,12 +29,16 @@ pub struct AccountConfig {
     pub base_url: String,
     /// Whether that address is this machine itself.
     pub loopback: bool,
+    /// Where the API differs from its brand's documentation.
+    pub paths: ApiPaths,
     /// The API key.
     pub api_key: SecretString,
     /// The secret part of the webhook's address; always there when `http.public_url` is.
     pub webhook_token: Option<SecretString>,
     /// What the account may do, over all campaigns.
     pub limits: AccountLimits,
+    /// Who says so.
+    pub limit_origins: LimitOrigins,
     /// How late the provider's list may show a call; `None`: absence from it proves nothing.
     pub list_lag_max: Option<SignedDuration>,
     /// The longest a phone rings.
@@ -64,6 +68,46 @@ pub struct AccountLimits {
     pub day: Day,
     /// Requests of any kind in any minute.
     pub requests_per_minute: NonZeroU32,
+    /// How many of them in a shorter time.
+    pub requests_burst: Option<RequestBurst>,
+}
+
+/// How many requests a provider takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestBurst {
+    /// So many requests …
+    pub requests: NonZeroU32,
+    /// … in any time of this length, civil.
+    pub within: SignedDuration,
+}
+
+/// Who says what a limit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LimitOrigin {
+    /// The configuration.
+    Configuration,
+    /// The provider's documentation.
+    Documentation,
+    /// Nobody: the careful choice.
+    Default,
+}
+
+/// Who says what each limit is, by its key; without those that there are not.
+pub type LimitOrigins = BTreeMap<&'static str, LimitOrigin>;
+
+/// Paths of an API below its base URL, without a slash at either end; those that are absent are as documented.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiPaths {
+    /// All assistants that call out, in one answer.
+    pub assistants_outbound: Option<String>,
+    /// All assistants, by page.
+    pub assistants_get: Option<String>,
+    /// Asks for a call.
+    pub make_call: Option<String>,
+    /// The list of calls; one call is below it.
+    pub calls: Option<String>,
+    /// The account itself.
+    pub me: Option<String>,
 }
 
 /// Reads all accounts, and what holds between them. `with_webhooks` says that a public URL is set.
@@ -125,6 +169,7 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
             None => None,
         },
     };
+    let paths = fields.or("paths", ApiPaths::default(), |cursor| read_paths(&cursor));
     let api_key = secret::required(&fields, "api_key", "api_key_file");
     let webhook_token = if with_webhooks {
         secret::required(&fields, "webhook_token", "webhook_token_file")
@@ -132,9 +177,14 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         secret::optional(&fields, "webhook_token", "webhook_token_file")
     };
     let token_fits = webhook_token.as_ref().is_none_or(|token| check_token(token).is_some());
+    let documented = provider.map_or(DocumentedLimits::NONE, ProviderKind::documented_limits);
     let limits = match fields.cursor("limits") {
-        Some(cursor) => read_limits(&cursor),
-        None => Some(AccountLimits::default()),
+        Some(cursor) => read_limits(&cursor, documented),
+        None => {
+            let limits = AccountLimits::documented(documented);
+            let origins = limits.origins(documented, &[]);
+            Some((limits, origins))
+        }
     };
     let list_lag_max = fields.optional("list_lag_max", |cursor| cursor.duration(seconds(1)..=hours(24)));
     let ring_max = fields.or("ring_max", seconds(60), |cursor| cursor.duration(seconds(1)..=seconds(600)));
@@ -156,13 +206,16 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         );
     }
     let (base_url, loopback) = base_url?;
+    let (limits, limit_origins) = limits?;
     let account = AccountConfig {
         provider: provider?,
         base_url,
         loopback,
+        paths: paths?,
         api_key: key?,
         webhook_token: token,
-        limits: limits?,
+        limits,
+        limit_origins,
         list_lag_max,
         ring_max: ring_max?,
         call_max: call_max?,
@@ -181,23 +234,54 @@ fn read_provider(cursor: Cursor<'_>) -> Option<ProviderKind> {
     cursor.word(&words)
 }
 
-impl Default for AccountLimits {
-    fn default() -> Self {
+impl AccountLimits {
+    /// The keys of the numbers, in the order of the reference.
+    pub const KEYS: [&'static str; 6] = [
+        "calls_per_second",
+        "calls_per_minute",
+        "concurrent_calls",
+        "calls_per_day",
+        "requests_per_minute",
+        "requests_burst",
+    ];
+
+    /// What a provider documents, and the careful choice for the rest.
+    fn documented(documented: DocumentedLimits) -> Self {
         let limit = |number| NonZeroU32::new(number).expect("the defaults are not zero");
         Self {
             calls_per_second: limit(1),
             calls_per_minute: limit(20),
             concurrent_calls: limit(10),
-            calls_per_day: limit(1000),
+            calls_per_day: limit(documented.calls_per_day.unwrap_or(1000)),
             day: Day::Rolling,
-            requests_per_minute: limit(100),
+            requests_per_minute: limit(documented.requests_per_minute.unwrap_or(100)),
+            requests_burst: documented.requests_burst,
         }
+    }
+
+    /// Who says what each limit is that there is.
+    fn origins(&self, documented: DocumentedLimits, written: &[&'static str]) -> LimitOrigins {
+        let of = |key: &'static str| {
+            let documented = match key {
+                "calls_per_day" => documented.calls_per_day.is_some(),
+                "requests_per_minute" => documented.requests_per_minute.is_some(),
+                "requests_burst" => documented.requests_burst.is_some(),
+                _ => false,
+            };
+            match (written.contains(&key), documented) {
+                (true, _) => LimitOrigin::Configuration,
+                (false, true) => LimitOrigin::Documentation,
+                (false, false) => LimitOrigin::Default,
+            }
+        };
+        let there = |key: &&'static str| *key != "requests_burst" || self.requests_burst.is_some();
+        Self::KEYS.into_iter().filter(there).map(|key| (key, of(key))).collect()
     }
 }
 
-fn read_limits(cursor: &Cursor<'_>) -> Option<AccountLimits> {
+fn read_limits(cursor: &Cursor<'_>, documented: DocumentedLimits) -> Option<(AccountLimits, LimitOrigins)> {
     const STOP: &str = "to stop an account, use `outdial stop`";
-    let default = AccountLimits::default();
+    let default = AccountLimits::documented(documented);
     let fields = cursor.fields()?;
     let calls_per_second = fields.or("calls_per_second", default.calls_per_second, |cursor| cursor.limit(STOP));
     let calls_per_minute = fields.or("calls_per_minute", default.calls_per_minute, |cursor| cursor.limit(STOP));
@@ -207,6 +291,12 @@ fn read_limits(cursor: &Cursor<'_>) -> Option<AccountLimits> {
     let requests_per_minute =
         fields.or("requests_per_minute", default.requests_per_minute, |cursor| cursor.limit(STOP));
     let requests = fields.at("requests_per_minute");
+    // Whoever may send more in a minute than is documented has other terms than the documented ones.
+    let documented_holds =
+        documented.requests_per_minute.zip(requests_per_minute).is_none_or(|(it, set)| set.get() <= it);
+    let burst = default.requests_burst.filter(|_| documented_holds);
+    let requests_burst = fields.or("requests_burst", burst, |cursor| read_burst(&cursor).map(Some));
+    let written: Vec<_> = AccountLimits::KEYS.into_iter().filter(|key| fields.cursor(key).is_some()).collect();
     fields.close();
     if let (Some(calls), Some(limit)) = (calls_per_minute, requests_per_minute)
         && limit <= calls
@@ -216,14 +306,61 @@ fn read_limits(cursor: &Cursor<'_>) -> Option<AccountLimits> {
             "starts and reads share the requests: raise requests_per_minute or lower calls_per_minute",
         );
     }
-    Some(AccountLimits {
+    let limits = AccountLimits {
         calls_per_second: calls_per_second?,
         calls_per_minute: calls_per_minute?,
         concurrent_calls: concurrent_calls?,
         calls_per_day: calls_per_day?,
         day: day?,
         requests_per_minute: requests_per_minute?,
+        requests_burst: requests_burst?,
+    };
+    let origins = limits.origins(documented, &written);
+    Some((limits, origins))
+}
+
+fn read_burst(cursor: &Cursor<'_>) -> Option<RequestBurst> {
+    let fields = cursor.fields()?;
+    let requests = fields.required_like("requests", "requests: 20", |cursor| {
+        cursor.limit("to stop an account, use `outdial stop`; for no such limit, leave requests_burst out")
+    });
+    let within = fields.required_like("within", "within: 10s", |cursor| cursor.duration(seconds(1)..=seconds(60)));
+    fields.close();
+    Some(RequestBurst { requests: requests?, within: within? })
+}
+
+fn read_paths(cursor: &Cursor<'_>) -> Option<ApiPaths> {
+    let fields = cursor.fields()?;
+    let path = |fields: &Fields<'_>, key| fields.or(key, None, |cursor| read_path(&cursor).map(Some));
+    let assistants_outbound = path(&fields, "assistants_outbound");
+    let assistants_get = path(&fields, "assistants_get");
+    let make_call = path(&fields, "make_call");
+    let calls = path(&fields, "calls");
+    let me = path(&fields, "me");
+    fields.close();
+    Some(ApiPaths {
+        assistants_outbound: assistants_outbound?,
+        assistants_get: assistants_get?,
+        make_call: make_call?,
+        calls: calls?,
+        me: me?,
     })
+}
+
+/// A path that stays below the base URL.
+fn read_path(cursor: &Cursor<'_>) -> Option<String> {
+    const REMEDY: &str = "write it below base_url, for example user/make_call";
+    let path = cursor.name(200)?;
+    let plain = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
+    };
+    match path.as_str() {
+        text if text.contains("://") => cursor.wrong("is a whole address", REMEDY),
+        text if text.starts_with('/') || text.ends_with('/') => cursor.wrong("must not begin or end with `/`", REMEDY),
+        text if text.split('/').all(plain) => Some(path),
+        _ => cursor.wrong("is not a plain path: letters, digits, `-`, `_`, `.`, `~`, and `/` between them", REMEDY),
+    }
 }
 
 /// A URL people and providers may call: https, or http on this machine. Without a slash at the end, and whether it is

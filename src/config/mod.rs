@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
-pub use account::{AccountConfig, AccountLimits};
+pub use account::{AccountConfig, AccountLimits, ApiPaths, LimitOrigin, LimitOrigins, RequestBurst};
 pub use campaign_file::parse_campaign_file;
 pub use yaml::parse_yaml;
 
@@ -244,4 +244,37 @@ impl ProviderKind {
             Self::Autocalls => None,
         }
     }
+
+    /// The limits its documentation states; an account has them unless its configuration says otherwise.
+    // Source: Famulor docs, developers/authentication-guide: 100 requests a minute, of which at most 20 in 10 s; "about
+    // 1000" calls in rolling 24 h for a workspace on the shared carrier. The others publish none. Read 2026-11-21.
+    pub const fn documented_limits(self) -> DocumentedLimits {
+        match self {
+            Self::Famulor => DocumentedLimits {
+                requests_per_minute: Some(100),
+                requests_burst: Some(RequestBurst {
+                    requests: NonZeroU32::new(20).expect("it is not zero"),
+                    within: SignedDuration::from_secs(10),
+                }),
+                calls_per_day: Some(1000),
+            },
+            Self::Sondos | Self::Autocalls => DocumentedLimits::NONE,
+        }
+    }
+}
+
+/// What a provider's documentation says an account may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DocumentedLimits {
+    /// Requests of any kind in any minute.
+    pub requests_per_minute: Option<u32>,
+    /// How many of them in a shorter time.
+    pub requests_burst: Option<RequestBurst>,
+    /// Calls in a day.
+    pub calls_per_day: Option<u32>,
+}
+
+impl DocumentedLimits {
+    /// It says nothing.
+    pub const NONE: Self = Self { requests_per_minute: None, requests_burst: None, calls_per_day: None };
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+
 use super::campaign::{AssistantChoice, Pick};
 use super::id::{AssistantId, LeadId};
 
@@ -22,8 +24,59 @@ pub struct Assistant {
     pub language_id: Option<i64>,
     /// Where the provider sends post-call webhooks, if it does.
     pub webhook_url: Option<String>,
-    /// Variables its prompt declares.
+    /// Variables it declares.
     pub variables: Vec<String>,
+    /// What only some providers, and some of their lists, tell.
+    pub details: AssistantDetails,
+}
+
+/// What else a provider tells of an assistant; absent where it does not. Prompts and messages are not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AssistantDetails {
+    /// The longest call it makes.
+    pub call_max: Option<SignedDuration>,
+    /// Whether it hangs up on a machine.
+    pub ends_on_voicemail: Option<bool>,
+    /// Whether it has an address for webhooks and they are switched off.
+    pub webhook_off: bool,
+    /// Whether webhooks come for completed calls only.
+    pub webhook_only_completed: Option<bool>,
+    /// Its own IANA zone, as written at the provider.
+    pub time_zone: Option<String>,
+    /// The provider's id of the number it calls from.
+    pub phone_number_id: Option<String>,
+    /// Those of its variables that have a value of their own.
+    pub filled_variables: Vec<String>,
+    /// Variables that its prompt or first message names, declared or not.
+    pub named_variables: Vec<String>,
+    /// What it says and how, in short.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// A digest of everything that decides what an assistant says and how: two readings with the same digest are the same
+/// assistant to the person who is called. Its name and whether it is active are left out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Takes a digest as it is.
+    pub fn new(digest: impl Into<String>) -> Self {
+        Self(digest.into())
+    }
+
+    /// The digest.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Assistant {
+    /// Whether the end of each of its calls is reported to an address that begins with `address`, answered or not. Then
+    /// reading calls is only a precaution.
+    pub fn reports_every_end(&self, address: Option<&str>) -> bool {
+        let ours = |url: &str| address.is_some_and(|address| url.trim().starts_with(address));
+        self.details.webhook_only_completed == Some(false) && self.webhook_url.as_deref().is_some_and(ours)
+    }
 }
 
 impl AssistantChoice {
@@ -112,7 +165,27 @@ mod tests {
             language_id: Some(1),
             webhook_url: None,
             variables: Vec::new(),
+            details: AssistantDetails::default(),
         }
+    }
+
+    #[track_caller]
+    fn check_reports(webhook_url: Option<&str>, only_completed: Option<bool>, address: Option<&str>, expected: bool) {
+        let details = AssistantDetails { webhook_only_completed: only_completed, ..AssistantDetails::default() };
+        let webhook_url = webhook_url.map(str::to_owned);
+        let assistant = Assistant { webhook_url, details, ..assistant("1", "A", true) };
+        assert_eq!(assistant.reports_every_end(address), expected, "{assistant:?}");
+    }
+
+    #[test]
+    fn only_a_webhook_of_ours_for_every_call_reports_every_end() {
+        const OURS: Option<&str> = Some("https://dial.example.org/webhook/main/");
+        check_reports(Some("https://dial.example.org/webhook/main/token"), Some(false), OURS, true);
+        check_reports(Some("https://dial.example.org/webhook/main/token"), Some(true), OURS, false);
+        check_reports(Some("https://dial.example.org/webhook/main/token"), None, OURS, false);
+        check_reports(Some("https://elsewhere.example.org/"), Some(false), OURS, false);
+        check_reports(Some("https://dial.example.org/webhook/main/token"), Some(false), None, false);
+        check_reports(None, Some(false), OURS, false);
     }
 
     #[track_caller]

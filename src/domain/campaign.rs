@@ -51,6 +51,8 @@ pub struct Definition {
     pub account: AccountName,
     /// Which assistants may speak.
     pub assistants: AssistantChoice,
+    /// What follows when one of them says something else than it did when the campaign began to use it.
+    pub on_assistant_change: OnAssistantChange,
     /// Names of the lead lists to dial.
     pub lead_lists: Vec<String>,
     /// When.
@@ -95,6 +97,20 @@ words!(
         LeastBusy = "least_busy",
         /// The same lead hears the same assistant for as long as it is active.
         Sticky = "sticky",
+    }
+);
+
+words!(
+    /// What follows when an assistant in use was changed at the provider.
+    #[derive(Default)]
+    OnAssistantChange {
+        /// Tell people, and go on with it as it is.
+        #[default]
+        Warn = "warn",
+        /// Pause the campaign until a person resumes it.
+        Pause = "pause",
+        /// Go on with it as it is.
+        Follow = "follow",
     }
 );
 

@@ -10,7 +10,9 @@ use jiff::civil::Date;
 use serde_json::{Map, Value};
 
 use super::calendar::{DaySet, DialingRuns, LEGAL_BOUND, Schedule, ScheduleZone, TimeOfDayRange, WeeklyWindows};
-use super::campaign::{AssistantChoice, Day, Definition, GoalRule, Pacing, Pick, RetryPolicy, RetryRule, VariableTest};
+use super::campaign::{
+    AssistantChoice, Day, Definition, GoalRule, OnAssistantChange, Pacing, Pick, RetryPolicy, RetryRule, VariableTest,
+};
 use super::document::{Content, Cursor, Fields, Node, Place, Problems, Report, closest};
 use super::id::{AccountName, AssistantId};
 use super::outcome::Outcome;
@@ -51,6 +53,9 @@ pub fn read_definition(cursor: &Cursor<'_>) -> Option<(Option<String>, Definitio
     let account = fields
         .required_like("account", "account: famulor-main", |cursor| cursor.name(NAME_CHARS_MAX).map(AccountName::new));
     let assistants = fields.or("assistants", AssistantChoice::default(), |cursor| read_assistants(&cursor));
+    let words: Vec<&str> = OnAssistantChange::ALL.iter().map(|word| word.as_str()).collect();
+    let on_assistant_change =
+        fields.or("on_assistant_change", OnAssistantChange::default(), |cursor| cursor.word(&words));
     let lead_lists = fields.required_like("lead_lists", "lead_lists: [spring-2026]", |cursor| read_names(&cursor));
     let schedule = fields.required_like(
         "schedule",
@@ -73,6 +78,7 @@ pub fn read_definition(cursor: &Cursor<'_>) -> Option<(Option<String>, Definitio
     let definition = Definition {
         account: account?,
         assistants: assistants?,
+        on_assistant_change: on_assistant_change?,
         lead_lists: lead_lists?,
         schedule: schedule?,
         pacing: pacing?,
@@ -433,6 +439,7 @@ mod tests {
         assert_eq!(definition.retry, RetryPolicy { max_attempts: 1, on: BTreeMap::new(), goal: None });
         assert_eq!(definition.pacing, Pacing::default());
         assert_eq!(definition.assistants, AssistantChoice::default());
+        assert_eq!(definition.on_assistant_change, OnAssistantChange::Warn);
         assert!(!definition.finish_when_done && definition.opt_out.is_none() && definition.variables.is_empty());
     }
 
@@ -441,6 +448,7 @@ mod tests {
         let mut value = smallest();
         value["name"] = json!("spring");
         value["assistants"] = json!({"ids": [7, "a-8"], "language_id": 3, "mode": "pipeline", "pick": "sticky"});
+        value["on_assistant_change"] = json!("pause");
         value["schedule"]["default_time_zone"] = json!("europe/berlin");
         value["schedule"]["cron"] = json!("0 9 * * 1-5");
         value["schedule"]["run_for"] = json!("1h30m");
@@ -458,6 +466,7 @@ mod tests {
         assert_eq!((runs.cron.as_str(), runs.run_for), ("0 9 * * 1-5", SignedDuration::from_mins(90)));
         assert_eq!(definition.assistants.ids, [AssistantId::new("7"), AssistantId::new("a-8")]);
         assert_eq!(definition.assistants.pick, Pick::Sticky);
+        assert_eq!(definition.on_assistant_change, OnAssistantChange::Pause);
         assert_eq!(definition.pacing.calls_per_second.map(|limit| limit.get()), Some(2));
         assert!(matches!(&definition.pacing.day, Day::Civil(zone) if zone.name() == "America/New_York"));
         let rule = definition.retry.on[&Outcome::NoAnswer];

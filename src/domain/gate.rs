@@ -69,7 +69,7 @@ pub struct CampaignFacts<'a> {
     pub campaign_id: CampaignId,
     /// Where it is in its life.
     pub state: CampaignState,
-    /// Why it is not dialed although it is active, an invalid definition say.
+    /// Why it is not dialed although it is active, an invalid definition say; or why the daemon paused it.
     pub problem: Option<&'a str>,
     /// Tries in all.
     pub max_attempts: u16,
@@ -236,6 +236,9 @@ fn check_campaign(campaign: &CampaignFacts<'_>) -> (GateVerdict, Evidence) {
     match (campaign.state, campaign.problem) {
         (CampaignState::Active, None) => (GateVerdict::Pass, Evidence::Clear("the campaign is active")),
         (CampaignState::Active, Some(problem)) => (GateVerdict::Wait, Evidence::CampaignProblem(problem.to_owned())),
+        (CampaignState::Paused, Some(reason)) => {
+            (GateVerdict::Wait, Evidence::CampaignProblem(format!("the campaign is paused: {reason}")))
+        }
         (state, _) => (GateVerdict::Wait, Evidence::CampaignState(state)),
     }
 }

@@ -14,6 +14,7 @@ pub mod lead;
 pub mod outcome;
 pub mod person;
 pub mod phone;
+pub mod prompt;
 pub mod recurrence;
 pub mod report;
 pub mod retry;

@@ -24,7 +24,6 @@ use crate::port::store::{
 };
 
 use super::finish::Ended;
-use super::place::FIRST_READ_AFTER;
 use super::{Account, Engine, is_newer, lock};
 
 /// Most events one run looks at.
@@ -211,7 +210,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     outbox.marks.extend(items.iter().map(|item| (item.event.inbox_id, InboxMark::Done)));
                     if open.state != OpenState::Placed {
                         // Evidence that it rang or rings: no longer in doubt.
-                        let reply = ReplyFact::Placed { call_id, poll_at: now + FIRST_READ_AFTER };
+                        let reply =
+                            ReplyFact::Placed { call_id, poll_at: now + account.first_read_after(&open.assistant_id) };
                         outbox.replies.push(ReplyRecord { attempt_id, sent_at: None, reply });
                     }
                 }

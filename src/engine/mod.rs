@@ -167,7 +167,11 @@ impl<P: Provider> Account<P> {
             .min(limits.calls_per_second.map_or(u32::MAX, |count| count.get().saturating_mul(60)));
         Self {
             pacer: Mutex::new(Pacer::new(limits, now)),
-            requests: Mutex::new(RequestBudget::new(settings.requests_per_minute, starts_per_minute)),
+            requests: Mutex::new(RequestBudget::new(
+                settings.requests_per_minute,
+                settings.requests_burst,
+                starts_per_minute,
+            )),
             lease: Mutex::new(None),
             roster: Mutex::new(Roster::default()),
             newest_call: Mutex::new(None),

@@ -153,58 +153,92 @@ fn slots_of(gauges: &[Gauge], at: u64, horizon: SignedDuration, reserved: u32) -
     gauges.iter().map(fit).min().unwrap_or(u32::MAX).saturating_sub(reserved)
 }
 
-/// All requests to an account's provider in any minute; starts go first.
+/// All requests to an account's provider, in any minute and in any shorter time its provider bounds; starts go first.
 #[derive(Debug)]
 pub struct RequestBudget {
-    limit: Option<usize>,
-    reserve: usize,
+    spans: Vec<Span>,
     sent: VecDeque<Timestamp>,
+}
+
+/// So many requests in any time of a length.
+#[derive(Debug)]
+struct Span {
+    length: SignedDuration,
+    limit: usize,
+    /// What reads leave to starts.
+    reserve: usize,
 }
 
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 
+impl Span {
+    /// Reads leave room for as many starts as may come in its length; half of the limit at most.
+    fn new(limit: u32, length: SignedDuration, starts_per_minute: u32) -> Self {
+        let starts = (f64::from(starts_per_minute) * length.as_secs_f64() / MINUTE.as_secs_f64()).ceil();
+        let limit = limit as usize;
+        Self { length, limit, reserve: (limit / 2).min(starts as usize) }
+    }
+
+    /// How many of `sent` it holds at `now`.
+    fn used(&self, sent: &VecDeque<Timestamp>, now: Timestamp) -> usize {
+        sent.len() - sent.partition_point(|at| *at + self.length <= now)
+    }
+}
+
 impl RequestBudget {
-    /// A budget of `limit` requests a minute, of which reads leave `starts_per_minute` (half at most) to starts.
-    pub fn new(limit: Option<u32>, starts_per_minute: u32) -> Self {
-        let limit = limit.map(|limit| limit as usize);
-        let reserve = limit.map_or(0, |limit| (limit / 2).min(starts_per_minute as usize));
-        Self { limit, reserve, sent: VecDeque::new() }
+    /// A budget of `limit` requests a minute, at most `burst` of them within its time, of which reads leave what
+    /// `starts_per_minute` may need (half at most) to starts.
+    pub fn new(limit: Option<u32>, burst: Option<(u32, SignedDuration)>, starts_per_minute: u32) -> Self {
+        let spans = limit.map(|limit| (limit, MINUTE)).into_iter().chain(burst);
+        let spans = spans.map(|(limit, length)| Span::new(limit, length, starts_per_minute)).collect();
+        Self { spans, sent: VecDeque::new() }
     }
 
     /// Takes a start's request, or says how much civil time to wait.
     ///
     /// # Errors
-    /// When the minute's requests are used up.
+    /// When the requests of the minute, or of a shorter time, are used up.
     pub fn start(&mut self, now: Timestamp) -> Result<(), SignedDuration> {
-        let Some(limit) = self.limit else { return Ok(()) };
         self.forget(now);
-        if self.sent.len() >= limit {
-            return Err((self.sent[self.sent.len() - limit] + MINUTE).duration_since(now));
+        let full = |span: &&Span| span.used(&self.sent, now) >= span.limit;
+        let free_at = |span: &Span| self.sent[self.sent.len() - span.limit] + span.length;
+        match self.spans.iter().filter(full).map(free_at).max() {
+            Some(free_at) => Err(free_at.duration_since(now)),
+            None => {
+                self.note(now);
+                Ok(())
+            }
         }
-        self.sent.push_back(now);
-        Ok(())
     }
 
     /// How many requests are left for starts.
     pub fn left(&mut self, now: Timestamp) -> u32 {
-        let Some(limit) = self.limit else { return u32::MAX };
         self.forget(now);
-        u32::try_from(limit.saturating_sub(self.sent.len())).unwrap_or(u32::MAX)
+        let left = |span: &Span| span.limit.saturating_sub(span.used(&self.sent, now));
+        self.spans.iter().map(left).min().map_or(u32::MAX, |left| u32::try_from(left).unwrap_or(u32::MAX))
     }
 
     /// Takes a read's request, if reads may have one.
     pub fn read(&mut self, now: Timestamp) -> bool {
-        let Some(limit) = self.limit else { return true };
         self.forget(now);
-        let room = self.sent.len() + self.reserve < limit;
+        let room = self.spans.iter().all(|span| span.used(&self.sent, now) + span.reserve < span.limit);
         if room {
-            self.sent.push_back(now);
+            self.note(now);
         }
         room
     }
 
+    fn note(&mut self, now: Timestamp) {
+        if !self.spans.is_empty() {
+            // A pass may ask with the moment it began at. Later than true is safe, and keeps the order.
+            let latest = self.sent.back().map_or(now, |latest| now.max(*latest));
+            self.sent.push_back(latest);
+        }
+    }
+
     fn forget(&mut self, now: Timestamp) {
-        while self.sent.front().is_some_and(|at| *at + MINUTE <= now) {
+        let longest = self.spans.iter().map(|span| span.length).max().unwrap_or_default();
+        while self.sent.front().is_some_and(|at| *at + longest <= now) {
             self.sent.pop_front();
         }
     }
@@ -274,15 +308,51 @@ mod tests {
 
     #[test]
     fn reads_leave_room_for_starts() {
-        let mut budget = RequestBudget::new(Some(10), 4);
+        let mut budget = RequestBudget::new(Some(10), None, 4);
         assert_eq!((0..20).filter(|_| budget.read(at(0))).count(), 6);
         assert_eq!((0..20).filter(|_| budget.start(at(1000)).is_ok()).count(), 4);
         assert_eq!(budget.start(at(1000)), Err(SignedDuration::from_secs(59)));
         assert!(budget.start(at(60_000)).is_ok());
-        assert!(RequestBudget::new(None, 0).read(at(0)));
+        assert!(RequestBudget::new(None, None, 0).read(at(0)));
+    }
+
+    #[test]
+    fn a_burst_is_bounded_inside_the_minute() {
+        let mut budget = RequestBudget::new(Some(100), Some((20, SignedDuration::from_secs(10))), 20);
+        assert_eq!(budget.left(at(0)), 20);
+        assert_eq!((0..50).filter(|_| budget.read(at(0))).count(), 16, "four starts may come in ten seconds");
+        assert_eq!((0..50).filter(|_| budget.start(at(500)).is_ok()).count(), 4);
+        assert_eq!(budget.left(at(500)), 0);
+        assert_eq!(budget.start(at(500)), Err(SignedDuration::from_millis(9_500)));
+        assert_eq!(budget.left(at(10_000)), 16);
+        assert!(budget.start(at(10_000)).is_ok());
+        let alone = RequestBudget::new(None, Some((2, SignedDuration::from_secs(10))), 0).left(at(0));
+        assert_eq!(alone, 2, "a burst may be all that is bounded");
     }
 
     proptest! {
+        #[test]
+        fn no_burst_and_no_minute_holds_more_requests_than_its_limit(
+            gaps in prop::collection::vec((0i64..900, any::<bool>()), 1..400),
+        ) {
+            let mut budget = RequestBudget::new(Some(60), Some((15, SignedDuration::from_secs(10))), 12);
+            let (mut now, mut sent) = (0, Vec::new());
+            for (gap, start) in gaps {
+                now += gap;
+                let left = budget.left(at(now));
+                let taken = if start { budget.start(at(now)).is_ok() } else { budget.read(at(now)) };
+                prop_assert!(!taken || left > 0);
+                if taken {
+                    sent.push(now);
+                }
+            }
+            for (index, from) in sent.iter().enumerate() {
+                let within = |span| sent[index..].iter().take_while(|other| **other < from + span).count();
+                prop_assert!(within(10_000) <= 15);
+                prop_assert!(within(60_000) <= 60);
+            }
+        }
+
         #[test]
         fn no_window_ever_holds_more_than_the_limit(
             per_second in 1u32..20, per_minute in 1u32..200, gaps in prop::collection::vec(0i64..700, 1..300),

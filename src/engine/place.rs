@@ -22,8 +22,6 @@ use super::record::Record;
 use super::view::{LiveCampaign, View};
 use super::{Account, Engine, back_off, lock};
 
-/// When a placed call is read first, civil: calls that are not answered are over by then, and most get no webhook.
-pub const FIRST_READ_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// When a call in doubt is looked for first, civil.
 const FIRST_SEARCH_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// How long to stay quiet after a 429 that does not say, civil.
@@ -181,7 +179,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     account.saw_call(call_id);
                     *lock(&account.known_phone) = Some((start.intent.due.phone, now));
                 }
-                let reply = ReplyFact::Placed { call_id, poll_at: now + FIRST_READ_AFTER };
+                let reply = ReplyFact::Placed { call_id, poll_at: now + account.first_read_after(assistant_id) };
                 return Record::Reply(ReplyRecord { attempt_id, sent_at, reply });
             }
             PlaceReply::Unknown { reason, accepted } => {
@@ -194,7 +192,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     absence_from: sent_at.unwrap_or(now).max(now)
                         + self.clock.real_to_civil(self.settings.request_timeout),
                     poll_at: now + FIRST_SEARCH_AFTER,
-                    deadline_at: now + account.settings.line_max(),
+                    deadline_at: now + account.line_max(assistant_id),
                 };
                 return Record::Reply(ReplyRecord { attempt_id, sent_at, reply });
             }

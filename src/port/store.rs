@@ -14,8 +14,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::domain::assistant::Fingerprint;
 use crate::domain::attempt::{MatchBasis, OpenState};
-use crate::domain::campaign::CampaignState;
+use crate::domain::campaign::{CampaignState, OnAssistantChange};
 use crate::domain::id::{
     AccountName, AssistantId, AttemptId, CallingGroupId, CampaignId, Epoch, InboxId, Installation, LeadId, LeadListId,
     OwnerId, ProviderCallId,
@@ -262,6 +263,18 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Compares the assistants that campaigns use with what they were when each campaign began to use them, and answers
+    /// with those that were changed. An assistant that a campaign uses for the first time is pinned as it is. What
+    /// follows a change is up to the campaign: [`OnAssistantChange::Pause`] pauses it if it is active, with the reason,
+    /// and keeps the pin; otherwise the assistant is pinned anew. A campaign that was paused so and becomes active again
+    /// has its assistants pinned as last saved by [`Store::save_roster`].
+    fn pin_assistants(
+        &self,
+        account: &AccountName,
+        uses: &[AssistantUse],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<AssistantChange>, StoreError>> + Send;
+
     /// Notes that an account cannot place calls, or that it can again.
     fn save_account_state(&self, state: &AccountState) -> impl Future<Output = Result<(), StoreError>> + Send;
 
@@ -371,6 +384,34 @@ pub struct AccountState {
     pub since: Timestamp,
     /// When the daemon looks again.
     pub next_check_at: Option<Timestamp>,
+}
+
+/// An assistant that a campaign uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssistantUse {
+    /// Which campaign.
+    pub campaign_id: CampaignId,
+    /// Who speaks for it.
+    pub assistant_id: AssistantId,
+    /// What the assistant says and how, as just read.
+    pub fingerprint: Fingerprint,
+    /// What is to follow when that is not what it was.
+    pub on_change: OnAssistantChange,
+    /// Why the campaign is paused, if it is: a sentence for people.
+    pub reason: String,
+}
+
+/// An assistant that is not what it was when a campaign began to use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssistantChange {
+    /// Which campaign.
+    pub campaign_id: CampaignId,
+    /// Which assistant.
+    pub assistant_id: AssistantId,
+    /// Since when it was taken to be as it was.
+    pub pinned_at: Timestamp,
+    /// Whether the campaign was paused for it just now.
+    pub paused: bool,
 }
 
 /// Whose starts to count.

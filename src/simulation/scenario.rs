@@ -179,6 +179,8 @@ fn account(dice: &mut ChaCha8Rng, index: usize, factor: u32) -> AccountPlan {
             name: AccountName::new(format!("account-{index}")),
             limits,
             requests_per_minute: pick(dice, &[None, Some(100)]),
+            requests_burst: None,
+            webhook_address: None,
             list_lag_max: pick(dice, &[None, Some(units(8)), Some(units(8))]),
             ring_max: units(10),
             call_max: units(30),

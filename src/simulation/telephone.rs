@@ -151,6 +151,7 @@ impl Provider for SimProvider {
             language_id: None,
             webhook_url: None,
             variables: Vec::new(),
+            details: crate::domain::assistant::AssistantDetails::default(),
         };
         let roster = (1..=self.world.scenario.accounts[self.account].assistants).map(assistant).collect();
         self.after_read().await;

@@ -10,7 +10,10 @@ use outdial::adapter::simulator::{Fate, OutcomeMix, Simulator, SimulatorOptions}
 use outdial::cli::check::check;
 use outdial::cli::desk::Desk;
 use outdial::cli::wire::Driver;
+use serde_json::{Value, json};
 use sqlx::{ConnectOptions, PgPool};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::scene::{self, CONFIG, NOW, Scene, regex_of};
 use crate::looks_like;
@@ -41,6 +44,106 @@ async fn check_looks_at_everything_before_it_ends(pool: PgPool) {
     said += &checked(&scene, &CONFIG.replace("simulated-key", "wrong-key"), &simulator.base_url, false).await;
     simulator.shutdown().await;
     looks_like!(scene, "cli_check", said);
+}
+
+const ONE_ACCOUNT: &str = r#"
+database: { url: "postgres://localhost/unused" }
+accounts:
+  main:
+    provider: PROVIDER
+    base_url: BASE_URL
+    api_key: simulated-key
+    webhook_token: a-webhook-token-of-main
+    limits: { concurrent_calls: 2 }
+    list_lag_max: 2m
+http: { public_url: "https://dial.example.org" }
+"#;
+
+/// What `check` says of an account and of what follows.
+fn account_of(said: &str) -> String {
+    said.split_once("\nAccount ").map(|(_, account)| format!("Account {account}")).unwrap()
+}
+
+async fn serve(server: &MockServer, at: &str, answer: ResponseTemplate) {
+    Mock::given(method("GET")).and(path(format!("/api/user/{at}"))).respond_with(answer).mount(server).await;
+}
+
+#[sqlx::test]
+async fn check_compares_assistants_with_campaigns_and_leads(pool: PgPool) {
+    let server = MockServer::start().await;
+    let assistant = |id: u32, name: &str, more: Value| {
+        let mut entry = json!({
+            "id": id, "name": name, "type": "outbound", "status": "active", "mode": "pipeline", "language_id": 1,
+            "webhook_url": "https://dial.example.org/webhook/main/a-webhook-token-of-main", "is_webhook_active": true,
+            "variables": { "outdial_ref": "" },
+        });
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let list = json!({ "last_page": 1, "data": [
+        assistant(1, "Ready", json!({ "system_prompt": "You call for {{company}}.", "initial_message": "Hi {first_name}!" })),
+        assistant(2, "Asks much", json!({
+            "initial_message": "Hello {{ first_name }} of {town}, about {offer}",
+            "variables": { "outdial_ref": "", "offer": "a flat rate", "company": "" },
+        })),
+        assistant(3, "Elsewhere", json!({ "webhook_url": "https://hooks.example.com/x/secret" })),
+        assistant(4, "Silent", json!({ "is_webhook_active": 0 })),
+        assistant(5, "Mute", json!({ "webhook_url": null, "variables": [] })),
+        assistant(6, "Idle", json!({ "status": "inactive", "variables": [], "initial_message": "{nobody_asks}" })),
+    ]});
+    serve(&server, "assistants/get", ResponseTemplate::new(200).set_body_json(list)).await;
+    serve(&server, "me", ResponseTemplate::new(200).set_body_json(json!({ "total_balance": 12.5 }))).await;
+    let scene = Scene::new(pool).await;
+    let leads = scene.file(
+        "leads.csv",
+        "phone,time_zone,first_name,town\n+49 30 1234501,Europe/Berlin,Ann,\n+49 30 1234502,Europe/Berlin,Bo,Köln\n",
+    );
+    scene.ask(&["leads", "import", &leads, "--list", "spring"]).await;
+    let campaign = |name: &str, rest: &str| {
+        format!(
+            "  - name: {name}\n    account: main\n    lead_lists: [spring]\n    \
+             schedule: {{ windows: {{ mon-fri: \"09:00-18:00\" }} }}\n    {rest}\n"
+        )
+    };
+    let campaigns = format!(
+        "campaigns:\n{}{}{}",
+        campaign("all", "variables: { company: Acme }"),
+        campaign("flat-rates", "assistants: { ids: [2] }"),
+        campaign("nobody", "assistants: { ids: [6] }")
+    );
+    let file = scene.file("campaigns.yaml", &campaigns);
+    scene.ask(&["campaign", "apply", &file]).await;
+    let said =
+        checked(&scene, &ONE_ACCOUNT.replace("PROVIDER", "famulor"), &format!("{}/api", server.uri()), true).await;
+    looks_like!(scene, "cli_check_assistants", account_of(&said));
+}
+
+#[sqlx::test]
+async fn check_names_what_is_wrong_in_one_line_each(pool: PgPool) {
+    let scene = Scene::new(pool).await;
+    let answer = |status| ResponseTemplate::new(status);
+    let cases = [
+        ("the base URL is the web site's", answer(200).set_body_raw("<!doctype html><p>Log in", "text/html")),
+        ("the base URL is an old one", answer(301).insert_header("location", "https://www.example.org/en/?token=1")),
+        ("the base URL lacks /api", answer(404).set_body_raw("<h1>Not found</h1>", "text/html")),
+        ("the key is wrong", answer(401).set_body_json(json!({ "error": "Invalid API key" }))),
+        ("the key may not do this", answer(403).set_body_json(json!({ "message": "This key may not read" }))),
+        ("something else answers", answer(200).set_body_string("pong")),
+        ("another JSON API answers", answer(200).set_body_json(json!([1, 2]))),
+        ("the provider is down", answer(503).set_body_string("try later")),
+        ("too many requests", answer(429).set_body_json(json!({ "retry_after": 60 }))),
+    ];
+    let mut said = String::new();
+    for (name, answer) in cases {
+        let server = MockServer::start().await;
+        Mock::given(method("GET")).respond_with(answer).mount(&server).await;
+        let config = ONE_ACCOUNT.replace("PROVIDER", "sondos");
+        let text = account_of(&checked(&scene, &config, &format!("{}/api", server.uri()), false).await);
+        let lines =
+            text.lines().filter(|line| ["  key:", "  assistants:", "(exit"].iter().any(|it| line.starts_with(it)));
+        said += &format!("{name}\n{}\n\n", lines.collect::<Vec<_>>().join("\n"));
+    }
+    looks_like!(scene, "cli_check_wrong", said);
 }
 
 #[sqlx::test]

@@ -1,5 +1,6 @@
 //! The Autocalls family's client against recorded shapes, misbehaving servers and a hostile network.
 
+mod brands;
 mod decode;
 mod once;
 mod place;

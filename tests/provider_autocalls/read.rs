@@ -81,6 +81,12 @@ async fn without_the_outbound_list_all_pages_are_read_and_only_outbound_ones_kep
     let expected = [("201", true, true), ("203", false, true), ("204", false, true), ("205", true, false)];
     assert_eq!(seen, expected, "202 is inbound, 203 deleted, 205 has its webhook switched off");
     assert_eq!(roster[3].language_id, Some(2));
+    let details = &roster[0].details;
+    assert_eq!(details.call_max, Some(jiff::SignedDuration::from_secs(600)));
+    assert_eq!((details.ends_on_voicemail, details.webhook_only_completed), (Some(true), Some(true)));
+    assert_eq!((details.phone_number_id.as_deref(), details.time_zone.as_deref()), (Some("7"), Some("Europe/Berlin")));
+    assert_eq!(details.filled_variables, ["company_name"]);
+    assert!(roster[3].details.webhook_off && !details.webhook_off);
     assert!(roster[2].variables.is_empty());
 }
 
@@ -158,12 +164,31 @@ async fn failed_reads_say_what_to_do_next() {
     assert!(matches!(stopped, ReadError::AccountStopped(AccountStanding::KeyRefused)));
     let limited = read_error(json(429, "429_auth_guide.json")).await;
     assert!(matches!(limited, ReadError::RateLimited { retry_after: Some(wait) } if wait == Duration::from_secs(60)));
-    for status in [302, 408, 418, 500, 503] {
-        let answer = ResponseTemplate::new(status).insert_header("location", "/elsewhere");
-        assert!(matches!(read_error(answer).await, ReadError::Unavailable { .. }), "{status}");
+    for status in [408, 418, 500, 503] {
+        assert!(matches!(read_error(ResponseTemplate::new(status)).await, ReadError::Unavailable { .. }), "{status}");
     }
-    let markup = ResponseTemplate::new(200).set_body_raw("<html>", "text/html");
-    assert!(matches!(read_error(markup).await, ReadError::Unreadable { .. }));
+}
+
+async fn check_unreadable(answer: ResponseTemplate, expected: &str) {
+    let error = read_error(answer).await;
+    assert!(matches!(&error, ReadError::Unreadable { reason } if reason == expected), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_the_apis_own_is_named() {
+    let ok = || ResponseTemplate::new(200);
+    check_unreadable(ok().set_body_raw("<html>", "text/html"), "the answer is a web page, not JSON").await;
+    check_unreadable(
+        ok().set_body_raw("\u{feff}\n <!doctype html>", "text/html"),
+        "the answer is a web page, not JSON",
+    )
+    .await;
+    check_unreadable(ok(), "the answer is empty").await;
+    check_unreadable(ok().set_body_string("ok"), "cannot read field .: not JSON at line 1 column 1").await;
+    let to = |target: &str| ResponseTemplate::new(302).insert_header("location", target);
+    check_unreadable(to("/login"), "HTTP 302: the answer is a redirect").await;
+    let target = "https://www.example.org/login?from=+14155550132&key=secret";
+    check_unreadable(to(target), "HTTP 302: the answer is a redirect to www.example.org").await;
 }
 
 #[tokio::test]

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outdial::adapter::provider::brand::AUTOCALLS;
+use outdial::adapter::provider::brand::{AUTOCALLS, Brand};
 use outdial::adapter::provider::{AnyProvider, Autocalls, AutocallsOptions};
+use outdial::config::ApiPaths;
 use outdial::domain::id::{
     AccountName, AssistantId, AttemptId, AttemptKey, CampaignId, Installation, LeadId, ProviderCallId,
 };
@@ -35,11 +36,18 @@ fn provider_with(base_url: &str, request_timeout: Duration) -> AnyProvider {
     AnyProvider::Autocalls(Autocalls::new(options(base_url, request_timeout)).expect("a client"))
 }
 
+/// A client of a brand, with paths of its own.
+pub fn brand_provider(brand: &'static Brand, base_url: &str, paths: ApiPaths) -> AnyProvider {
+    let options = AutocallsOptions { brand, paths, ..options(base_url, REQUEST_TIMEOUT) };
+    AnyProvider::Autocalls(Autocalls::new(options).expect("a client"))
+}
+
 pub fn options(base_url: &str, request_timeout: Duration) -> AutocallsOptions {
     AutocallsOptions {
         account: AccountName::new("main"),
         brand: &AUTOCALLS,
         base_url: Some(base_url.to_owned()),
+        paths: ApiPaths::default(),
         api_key: API_KEY.into(),
         correlation_variable: VARIABLE.to_owned(),
         installation: INSTALLATION,

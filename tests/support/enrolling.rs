@@ -1,11 +1,12 @@
 //! Changes, walks, phones, suppressions that end, campaigns that close.
 
-use outdial::domain::assistant::Assistant;
-use outdial::domain::campaign::CampaignState;
+use outdial::domain::assistant::{Assistant, AssistantDetails, Fingerprint};
+use outdial::domain::campaign::{CampaignState, OnAssistantChange};
 use outdial::domain::id::{AssistantId, CampaignId, LeadId};
 use outdial::domain::outcome::{Disposition, Outcome};
 use outdial::port::store::{
-    BACKLOG_MAX, CampaignLists, DueKey, EnrolmentAction, EnrolmentDone, EnrolmentStep, Place, Store,
+    AssistantChange, AssistantUse, BACKLOG_MAX, CampaignLists, DueKey, EnrolmentAction, EnrolmentDone, EnrolmentStep,
+    Place, Store,
 };
 
 use super::harness::{DispositionSeen, Harness};
@@ -465,6 +466,7 @@ pub async fn a_roster_replaces_the_one_before<H: Harness>(s: &Scene<H>) {
         language_id: Some(1),
         webhook_url: None,
         variables: vec!["name".to_owned()],
+        details: AssistantDetails::default(),
     };
     s.store().save_roster(&s.account, &[assistant("b"), assistant("a")], at(1)).await.unwrap();
     assert_eq!(s.h.roster_ids(&s.account).await, ["a", "b"]);
@@ -472,4 +474,79 @@ pub async fn a_roster_replaces_the_one_before<H: Harness>(s: &Scene<H>) {
     assert_eq!(s.h.roster_ids(&s.account).await, ["b", "c"]);
     s.store().save_roster(&s.account, &[], at(3)).await.unwrap();
     assert_eq!(s.h.roster_ids(&s.account).await, Vec::<String>::new());
+}
+
+pub async fn a_changed_assistant_is_noticed_once_or_pauses_until_resumed<H: Harness>(s: &Scene<H>) {
+    let (calm, careful) = (s.campaign, s.h.insert_campaign("careful", CampaignState::Active).await);
+    let used = |campaign_id, on_change, id: &str, edition: &str| AssistantUse {
+        campaign_id,
+        assistant_id: AssistantId::new(id),
+        fingerprint: Fingerprint::new(edition),
+        on_change,
+        reason: format!("assistant {id} was changed"),
+    };
+    let uses = |a: &str, b: &str| {
+        [
+            used(calm, OnAssistantChange::Warn, "a", a),
+            used(careful, OnAssistantChange::Pause, "a", a),
+            used(careful, OnAssistantChange::Pause, "b", b),
+        ]
+    };
+    let pin =
+        async |uses: &[AssistantUse], seconds| s.store().pin_assistants(&s.account, uses, at(seconds)).await.unwrap();
+    let state = async |id: CampaignId| {
+        let control = s.store().control().await.unwrap();
+        control.campaigns.into_iter().find(|campaign| campaign.campaign_id == id).map(|campaign| campaign.state)
+    };
+    let changed = |campaign_id, id: &str, seconds, paused| AssistantChange {
+        campaign_id,
+        assistant_id: AssistantId::new(id),
+        pinned_at: at(seconds),
+        paused,
+    };
+    assert_eq!(pin(&uses("a1", "b1"), 1).await, [], "the first look pins");
+    assert_eq!(pin(&uses("a1", "b1"), 2).await, []);
+    assert_eq!(pin(&[], 2).await, []);
+
+    // Both assistants of the careful campaign change, and the calm one shares the first.
+    let expected = [changed(calm, "a", 1, false), changed(careful, "a", 1, true), changed(careful, "b", 1, true)];
+    assert_eq!(pin(&uses("a2", "b2"), 3).await, expected);
+    assert_eq!((state(calm).await, state(careful).await), (Some(CampaignState::Active), Some(CampaignState::Paused)));
+    let reason = "assistant a was changed; assistant b was changed";
+    assert_eq!(s.h.note(careful).await.as_deref(), Some(reason));
+    s.store().note_campaigns(&[(careful, None)]).await.unwrap();
+    assert_eq!(s.h.note(careful).await.as_deref(), Some(reason), "a restarted daemon's notes do not hide the reason");
+    assert_eq!(s.h.note(calm).await, None);
+    let again = [changed(careful, "a", 1, false), changed(careful, "b", 1, false)];
+    assert_eq!(pin(&uses("a2", "b2"), 4).await, again, "told once; what paused stays pinned as it was");
+
+    // Resuming accepts what was read last; a further change is noticed.
+    let assistant = |id: &str, edition: &str| Assistant {
+        assistant_id: AssistantId::new(id),
+        name: id.to_owned(),
+        active: true,
+        status: "active".to_owned(),
+        mode: None,
+        language_id: None,
+        webhook_url: None,
+        variables: Vec::new(),
+        details: AssistantDetails { fingerprint: Some(Fingerprint::new(edition)), ..AssistantDetails::default() },
+    };
+    s.store().save_roster(&s.account, &[assistant("a", "a2"), assistant("b", "b2")], at(5)).await.unwrap();
+    s.h.set_state(careful, CampaignState::Active).await;
+    assert_eq!(s.h.note(careful).await, None);
+    assert_eq!(pin(&uses("a2", "b2"), 6).await, []);
+    let changes = pin(&uses("a2", "b3"), 7).await;
+    assert_eq!(changes.iter().map(|change| (change.campaign_id, change.paused)).collect::<Vec<_>>(), [(careful, true)]);
+
+    // A person's own pause accepts nothing.
+    s.h.set_state(careful, CampaignState::Active).await;
+    assert_eq!(pin(&uses("a2", "b2"), 8).await, []);
+    s.h.set_state(careful, CampaignState::Paused).await;
+    s.store().save_roster(&s.account, &[assistant("a", "a3"), assistant("b", "b2")], at(9)).await.unwrap();
+    s.h.set_state(careful, CampaignState::Active).await;
+    let changes = pin(&uses("a3", "b2")[1..], 10).await;
+    assert_eq!(changes.iter().map(|change| change.paused).collect::<Vec<_>>(), [true]);
+    let gone = AssistantUse { campaign_id: CampaignId(4_000_000_000), ..uses("a1", "b1")[0].clone() };
+    assert_eq!(pin(&[gone], 11).await, [], "a campaign that was deleted meanwhile harms nobody");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use outdial::adapter::memory::{MemoryStore, NewLead};
+use outdial::adapter::memory::{CampaignRecord, MemoryStore, NewLead};
 use outdial::domain::campaign::CampaignState;
 use outdial::domain::id::{
     AccountName, AttemptId, CampaignId, InboxId, Installation, LeadId, LeadListId, ProviderCallId,
@@ -162,7 +162,8 @@ impl Harness for MemoryHarness {
     }
 
     async fn note(&self, campaign: CampaignId) -> Option<String> {
-        self.store.inspect(|world| world.campaign[&campaign].note.clone())
+        let note = |record: &CampaignRecord| record.paused_because.clone().or_else(|| record.note.clone());
+        self.store.inspect(|world| note(&world.campaign[&campaign]))
     }
 
     async fn roster_ids(&self, account: &AccountName) -> Vec<String> {

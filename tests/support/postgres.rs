@@ -249,7 +249,8 @@ impl Harness for PostgresHarness {
     }
 
     async fn note(&self, campaign: CampaignId) -> Option<String> {
-        read!(self, "select note from campaign where campaign_id = $1", campaign.0).expect("it is there").get(0)
+        let note = read!(self, "select note from campaign_progress where campaign_id = $1", campaign.0);
+        note.expect("it is there").get(0)
     }
 
     async fn roster_ids(&self, account: &AccountName) -> Vec<String> {

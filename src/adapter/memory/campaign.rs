@@ -1,10 +1,14 @@
 //! Campaigns open and close; accounts and their assistants.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
 use crate::domain::assistant::Assistant;
 use crate::domain::attempt::OpenState;
-use crate::domain::campaign::CampaignState;
+use crate::domain::campaign::{CampaignState, OnAssistantChange};
 use crate::domain::id::{AccountName, CampaignId, LeadId};
-use crate::port::store::{AccountState, BACKLOG_MAX, Backlog};
+use crate::port::store::{AccountState, AssistantChange, AssistantUse, BACKLOG_MAX, Backlog};
 
 use super::world::World;
 
@@ -58,6 +62,44 @@ pub(super) fn save_roster(world: &mut World, account: &AccountName, roster: &[As
         "an account's assistants have ids of their own"
     );
     world.roster.insert(account.clone(), sorted);
+}
+
+pub(super) fn pin_assistants(
+    world: &mut World,
+    account: &AccountName,
+    uses: &[AssistantUse],
+    now: Timestamp,
+) -> Vec<AssistantChange> {
+    let mut changes = Vec::new();
+    let mut reasons: BTreeMap<CampaignId, Vec<&str>> = BTreeMap::new();
+    let mut sorted: Vec<_> = uses.iter().filter(|used| world.campaign.contains_key(&used.campaign_id)).collect();
+    sorted.sort_by(|a, b| (a.campaign_id, &a.assistant_id).cmp(&(b.campaign_id, &b.assistant_id)));
+    for used in sorted {
+        let key = (used.campaign_id, account.clone(), used.assistant_id.clone());
+        let as_read = (used.fingerprint.clone(), now);
+        let (pinned, pinned_at) = world.assistant_pin.entry(key).or_insert_with(|| as_read.clone());
+        if *pinned == used.fingerprint {
+            continue;
+        }
+        let (campaign_id, assistant_id) = (used.campaign_id, used.assistant_id.clone());
+        changes.push(AssistantChange { campaign_id, assistant_id, pinned_at: *pinned_at, paused: false });
+        match used.on_change {
+            OnAssistantChange::Pause => reasons.entry(campaign_id).or_default().push(&used.reason),
+            OnAssistantChange::Warn | OnAssistantChange::Follow => (*pinned, *pinned_at) = as_read,
+        }
+    }
+    for (campaign_id, reasons) in reasons {
+        let campaign = world.campaign.get_mut(&campaign_id).expect("it was found above");
+        if campaign.state != CampaignState::Active {
+            continue;
+        }
+        world.set_campaign_state(campaign_id, CampaignState::Paused);
+        world.campaign.get_mut(&campaign_id).expect("it was found above").paused_because = Some(reasons.join("; "));
+        for change in changes.iter_mut().filter(|change| change.campaign_id == campaign_id) {
+            change.paused = true;
+        }
+    }
+    changes
 }
 
 pub(super) fn save_account_state(world: &mut World, state: &AccountState) {

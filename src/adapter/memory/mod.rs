@@ -26,10 +26,10 @@ use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, AttemptId, CampaignId, InboxId, Installation, LeadId, OwnerId};
 use crate::port::permit::CommittedIntent;
 use crate::port::store::{
-    AccountState, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate, Control, DialIntent, DueKey,
-    EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease, ListPage, OpenAttempt,
-    OpenChange, OpenCount, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord, RetainReport, RetentionPolicy,
-    Settlement, StartsOf, Store, StoreError, Verdict,
+    AccountState, AssistantChange, AssistantUse, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate,
+    Control, DialIntent, DueKey, EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease,
+    ListPage, OpenAttempt, OpenChange, OpenCount, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord,
+    RetainReport, RetentionPolicy, Settlement, StartsOf, Store, StoreError, Verdict,
 };
 
 pub use user::NewLead;
@@ -330,6 +330,15 @@ impl Store for MemoryStore {
         _now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write("save_roster", |world| campaign::save_roster(world, account, roster)).await
+    }
+
+    async fn pin_assistants(
+        &self,
+        account: &AccountName,
+        uses: &[AssistantUse],
+        now: Timestamp,
+    ) -> Result<Vec<AssistantChange>, StoreError> {
+        self.write("pin_assistants", |world| campaign::pin_assistants(world, account, uses, now)).await
     }
 
     async fn save_account_state(&self, state: &AccountState) -> Result<(), StoreError> {

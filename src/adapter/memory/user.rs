@@ -133,7 +133,9 @@ impl MemoryStore {
         let campaign_id = CampaignId(world.next_key("campaign"));
         let definition = Arc::new(definition);
         let finished_no = world.finished_no(state);
-        let record = CampaignRecord { name: name.to_owned(), state, finished_no, version: 1, definition, note: None };
+        let name = name.to_owned();
+        let record =
+            CampaignRecord { name, state, finished_no, version: 1, definition, note: None, paused_because: None };
         world.campaign.insert(campaign_id, record);
         campaign_id
     }

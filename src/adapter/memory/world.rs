@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::domain::assistant::Assistant;
+use crate::domain::assistant::{Assistant, Fingerprint};
 use crate::domain::attempt::{MatchBasis, OpenState};
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{
@@ -68,6 +68,8 @@ pub struct World {
     pub account_state: BTreeMap<AccountName, AccountState>,
     /// Assistants as last read.
     pub roster: BTreeMap<AccountName, Vec<Assistant>>,
+    /// What assistants were when campaigns began to use them, and since when.
+    pub assistant_pin: BTreeMap<(CampaignId, AccountName, AssistantId), (Fingerprint, Timestamp)>,
     /// Days the inbox has a partition for.
     pub inbox_partition: BTreeSet<jiff::civil::Date>,
 
@@ -106,6 +108,8 @@ pub struct CampaignRecord {
     pub definition: Arc<Value>,
     /// Why it is not dialed at the moment.
     pub note: Option<String>,
+    /// Why the daemon paused it; only while it is paused.
+    pub paused_because: Option<String>,
 }
 
 /// How far a list is walked for a campaign.
@@ -295,6 +299,7 @@ impl World {
             suppression: BTreeMap::new(),
             account_state: BTreeMap::new(),
             roster: BTreeMap::new(),
+            assistant_pin: BTreeMap::new(),
             inbox_partition: BTreeSet::new(),
             due_of_lead: BTreeMap::new(),
             phones_of_lead: BTreeMap::new(),
@@ -330,13 +335,27 @@ impl World {
     /// Moves a campaign to a state. `false` when there is no such campaign.
     pub(super) fn set_campaign_state(&mut self, campaign_id: CampaignId, state: CampaignState) -> bool {
         let finished_no = self.finished_no(state);
-        match self.campaign.get_mut(&campaign_id) {
-            Some(campaign) => {
-                campaign.finished_no = finished_no.map(|no| campaign.finished_no.unwrap_or(no));
-                campaign.state = state;
-                true
+        let Some(campaign) = self.campaign.get_mut(&campaign_id) else { return false };
+        campaign.finished_no = finished_no.map(|no| campaign.finished_no.unwrap_or(no));
+        campaign.state = state;
+        if state != CampaignState::Paused && campaign.paused_because.take().is_some() && state == CampaignState::Active
+        {
+            self.pin_anew(campaign_id);
+        }
+        true
+    }
+
+    /// Takes a campaign's assistants as they were last read. When that was is kept by the pins.
+    fn pin_anew(&mut self, campaign_id: CampaignId) {
+        for ((campaign, account, assistant_id), (pinned, _)) in &mut self.assistant_pin {
+            if *campaign != campaign_id {
+                continue;
             }
-            None => false,
+            let roster = self.roster.get(account).map(Vec::as_slice).unwrap_or_default();
+            let read = roster.iter().find(|assistant| assistant.assistant_id == *assistant_id);
+            if let Some(fingerprint) = read.and_then(|assistant| assistant.details.fingerprint.as_ref()) {
+                pinned.clone_from(fingerprint);
+            }
         }
     }
 

@@ -2,15 +2,13 @@
 
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use serde_json::json;
 use sqlx::PgPool;
 
 use super::failure::{acquire, reading, writing};
 use super::row::Reading;
-use super::storable::{storable, storable_json};
-use crate::domain::assistant::Assistant;
+use super::storable::storable;
 use crate::domain::campaign::CampaignState;
-use crate::domain::id::{AccountName, CampaignId};
+use crate::domain::id::CampaignId;
 use crate::port::store::{AccountState, BACKLOG_MAX, Backlog, StoreError, Verdict};
 
 pub(super) async fn note_campaigns(pool: &PgPool, notes: &[(CampaignId, Option<String>)]) -> Result<(), StoreError> {
@@ -148,60 +146,6 @@ pub(super) async fn advance_campaign(
     .await
     .map_err(writing)?;
     Ok(done.rows_affected() == 1)
-}
-
-pub(super) async fn save_roster(
-    pool: &PgPool,
-    account: &AccountName,
-    roster: &[Assistant],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    // One document rather than columns: arrays of arrays of different lengths do not exist in Postgres.
-    let rows: Vec<_> = roster
-        .iter()
-        .map(|assistant| {
-            json!({
-                "assistant_id": assistant.assistant_id.as_str(),
-                "name": assistant.name,
-                "active": assistant.active,
-                "status": assistant.status,
-                "mode": assistant.mode,
-                "language_id": assistant.language_id,
-                "webhook_url": assistant.webhook_url,
-                "variables": assistant.variables,
-            })
-        })
-        .collect();
-    let mut connection = acquire(pool).await?;
-    sqlx::query!(
-        r#"
-        with roster as materialized (
-            select distinct on (assistant_id) *
-            from jsonb_to_recordset($2::jsonb) as r (assistant_id text, name text, active boolean, status text,
-                mode text, language_id bigint, webhook_url text, variables text[])
-            order by assistant_id
-        ),
-        gone as (
-            delete from assistant a
-            where a.account = $1 and not exists (select from roster r where r.assistant_id = a.assistant_id)
-        )
-        insert into assistant (account, assistant_id, name, active, status, mode, language_id, webhook_url, variables,
-            seen_at)
-        select $1, assistant_id, name, active, status, mode, language_id, webhook_url, variables, $3::timestamptz
-        from roster order by assistant_id
-        on conflict (account, assistant_id) do update set
-            name = excluded.name, active = excluded.active, status = excluded.status, mode = excluded.mode,
-            language_id = excluded.language_id, webhook_url = excluded.webhook_url, variables = excluded.variables,
-            seen_at = excluded.seen_at
-        "#,
-        account.as_str(),
-        storable_json(&rows.into()),
-        now.to_sqlx() as _,
-    )
-    .execute(&mut *connection)
-    .await
-    .map_err(writing)?;
-    Ok(())
 }
 
 pub(super) async fn save_account_state(pool: &PgPool, state: &AccountState) -> Result<(), StoreError> {

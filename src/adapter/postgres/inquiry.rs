@@ -6,7 +6,7 @@ use sqlx::PgPool;
 
 use super::failure::reading;
 use super::row::Reading;
-use crate::domain::assistant::Assistant;
+use crate::domain::assistant::{Assistant, AssistantDetails};
 use crate::domain::id::{AccountName, AssistantId, CallingGroupId, CampaignId, LeadId, LeadListId};
 use crate::domain::lead::Stratum;
 use crate::domain::phone::PhoneNumber;
@@ -108,9 +108,82 @@ pub async fn roster(pool: &PgPool, account: &AccountName) -> Result<Option<(Vec<
             language_id: row.language_id,
             webhook_url: row.webhook_url,
             variables: row.variables,
+            details: AssistantDetails::default(),
         })
         .collect();
     Ok(Some((assistants, seen_at)))
+}
+
+/// Why the daemon paused a campaign; `None` when it did not.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn paused_because(pool: &PgPool, campaign_id: CampaignId) -> Result<Option<String>, StoreError> {
+    let reason = sqlx::query_scalar!("select paused_because from campaign where campaign_id = $1", campaign_id.0)
+        .fetch_optional(pool)
+        .await
+        .map_err(reading)?;
+    Ok(reason.flatten())
+}
+
+/// How many leads of some lists, the newest of each, have a value for a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilledCount {
+    /// The variable.
+    pub variable: String,
+    /// Leads that were looked at.
+    pub leads: u64,
+    /// Those of them that have a value for it.
+    pub filled: u64,
+}
+
+/// Looks at the newest `leads_max` leads of each list. In the order of the variables.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn filled_counts(
+    pool: &PgPool,
+    lists: &[String],
+    variables: &[String],
+    leads_max: u32,
+) -> Result<Vec<FilledCount>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        with sample as materialized (
+            select newest.variables
+            from lead_list t
+            cross join lateral (
+                select l.variables from lead l
+                where l.lead_list_id = t.lead_list_id
+                order by l.lead_list_id desc, l.lead_id desc
+                limit $3
+            ) newest
+            where t.name = any($1::text[])
+        )
+        select v.variable as "variable!", count(s.variables) as "leads!",
+               count(*) filter (where s.variables ->> v.variable <> '') as "filled!"
+        from unnest($2::text[]) with ordinality as v (variable, position)
+        left join sample s on true
+        group by v.variable, v.position
+        order by v.position
+        "#,
+        lists,
+        variables,
+        i64::from(leads_max),
+    )
+    .fetch_all(pool)
+    .await
+    .map_err(reading)?;
+    rows.into_iter()
+        .map(|row| {
+            let at = Reading { table: "lead", key: &row.variable };
+            Ok(FilledCount {
+                leads: at.number("leads", row.leads)?,
+                filled: at.number("filled", row.filled)?,
+                variable: row.variable.clone(),
+            })
+        })
+        .collect()
 }
 
 /// Leads of a lane that wait.

@@ -15,6 +15,7 @@ pub mod status;
 pub mod views;
 pub mod whereabouts;
 
+mod assistant;
 mod campaign;
 mod control;
 mod dial;
@@ -39,10 +40,10 @@ use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, AttemptId, CampaignId, InboxId, Installation, LeadId, OwnerId};
 use crate::port::permit::CommittedIntent;
 use crate::port::store::{
-    AccountState, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate, Control, DialIntent, DueKey,
-    EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease, ListPage, OpenAttempt,
-    OpenChange, OpenCount, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord, RetainReport, RetentionPolicy,
-    Settlement, StartsOf, Store, StoreError, Verdict,
+    AccountState, AssistantChange, AssistantUse, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate,
+    Control, DialIntent, DueKey, EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease,
+    ListPage, OpenAttempt, OpenChange, OpenCount, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord,
+    RetainReport, RetentionPolicy, Settlement, StartsOf, Store, StoreError, Verdict,
 };
 
 /// The store in Postgres. Cheap to clone.
@@ -236,7 +237,16 @@ impl Store for PostgresStore {
     }
 
     async fn save_roster(&self, account: &AccountName, roster: &[Assistant], now: Timestamp) -> Result<(), StoreError> {
-        campaign::save_roster(&self.pool, account, roster, now).await
+        assistant::save_roster(&self.pool, account, roster, now).await
+    }
+
+    async fn pin_assistants(
+        &self,
+        account: &AccountName,
+        uses: &[AssistantUse],
+        now: Timestamp,
+    ) -> Result<Vec<AssistantChange>, StoreError> {
+        assistant::pin_assistants(&self.pool, account, uses, now).await
     }
 
     async fn save_account_state(&self, state: &AccountState) -> Result<(), StoreError> {

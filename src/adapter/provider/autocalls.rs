@@ -8,11 +8,13 @@
 //! translated.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use reqwest::header::LOCATION;
 use reqwest::{StatusCode, Url};
 use rust_decimal::Decimal;
 use secrecy::SecretString;
@@ -20,12 +22,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::brand::Brand;
-use super::http::{ClientError, Http, ONE_BYTES_MAX, PAGE_BYTES_MAX, Timeouts};
+use super::brand::{Brand, Paths, RosterSource};
+use super::http::{Answer, ClientError, Http, ONE_BYTES_MAX, PAGE_BYTES_MAX, Timeouts};
 use super::listing::{self, PAGE_ENTRIES};
 use super::reply::{Meaning, Words, judge, retry_after};
 use super::report::Reader;
 use super::wire::{Fields, repair};
+use crate::config::ApiPaths;
 use crate::domain::assistant::Assistant;
 use crate::domain::id::{AccountName, AssistantId, Installation, ProviderCallId};
 use crate::domain::report::{CallReport, Source, Undecodable};
@@ -45,6 +48,8 @@ pub struct AutocallsOptions {
     pub brand: &'static Brand,
     /// Where its API lives, up to and with `/api`; `None` takes the brand's.
     pub base_url: Option<String>,
+    /// Where its paths differ from the brand's.
+    pub paths: ApiPaths,
     /// The API key.
     pub api_key: SecretString,
     /// The variable that carries the attempt id; assistants must declare it.
@@ -62,6 +67,9 @@ pub struct Autocalls {
     account: AccountName,
     brand: &'static Brand,
     base_url: Url,
+    paths: Paths<String>,
+    /// Whether the list of assistants that the brand has first is missing, and the other one is there.
+    other_roster: AtomicBool,
     http: Http,
     reader: Reader,
     words: Words,
@@ -87,6 +95,7 @@ impl Autocalls {
             account,
             brand,
             base_url,
+            paths,
             api_key,
             correlation_variable,
             installation,
@@ -99,7 +108,9 @@ impl Autocalls {
         };
         let http = Http::new(&api_key, Timeouts { request: request_timeout, connect: connect_timeout })?;
         let reader = Reader { correlation_variable, installation };
-        Ok(Self { account, brand, base_url, http, reader, words: Words::new(api_key) })
+        let words = Words::new(api_key);
+        let paths = paths_of(brand, paths);
+        Ok(Self { account, brand, base_url, paths, other_roster: AtomicBool::new(false), http, reader, words })
     }
 
     /// The account's name.
@@ -117,10 +128,12 @@ impl Autocalls {
         self.base_url.as_str()
     }
 
-    /// The address of one thing. Segments are escaped, and never climb.
-    fn url(&self, segments: &[&str]) -> Url {
+    /// The address of one thing, below a path. Segments are escaped, and never climb.
+    fn url(&self, path: &str, below: Option<&str>) -> Url {
         let mut url = self.base_url.clone();
-        url.path_segments_mut().expect("http URLs have a path").pop_if_empty().extend(segments);
+        let mut segments = url.path_segments_mut().expect("http URLs have a path");
+        segments.pop_if_empty().extend(path.split('/')).extend(below);
+        drop(segments);
         url
     }
 
@@ -138,12 +151,16 @@ impl Autocalls {
     async fn read(&self, url: Url, bytes_max: usize) -> Result<Bytes, ReadError> {
         let answer = self.http.get(url, bytes_max).await.map_err(|reason| ReadError::Unavailable { reason })?;
         if answer.status.is_success() {
-            return answer.body.map_err(|reason| ReadError::Unavailable { reason });
+            return told(answer.body.map_err(|reason| ReadError::Unavailable { reason })?);
+        }
+        if answer.status.is_redirection() {
+            return Err(ReadError::Unreadable { reason: redirected(&answer) });
         }
         let body = answer.body.as_deref().map(repair).unwrap_or_default();
         let reason = self.words.of(Fields::read(&body).ok().as_ref());
         Err(match answer.status {
-            StatusCode::NOT_FOUND => ReadError::NotFound,
+            // 405: the path is there for other methods only, so there is nothing to read.
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => ReadError::NotFound,
             StatusCode::UNAUTHORIZED => ReadError::AccountStopped(AccountStanding::KeyRefused),
             StatusCode::FORBIDDEN => ReadError::AccountStopped(AccountStanding::Forbidden { reason }),
             StatusCode::TOO_MANY_REQUESTS => ReadError::RateLimited { retry_after: retry_after(&answer) },
@@ -161,11 +178,21 @@ impl Autocalls {
         }
     }
 
-    /// `assistants/get`, for brands without `assistants/outbound`.
+    async fn roster(&self, from: RosterSource) -> Result<Vec<Assistant>, ReadError> {
+        match from {
+            RosterSource::Outbound => {
+                let body = self.read(self.url(&self.paths.assistants_outbound, None), PAGE_BYTES_MAX).await?;
+                // The whole list in one answer, whatever its length.
+                listing::assistants(&body, 1).map(|(assistants, _)| assistants).map_err(unreadable)
+            }
+            RosterSource::Get => self.assistants_by_page().await,
+        }
+    }
+
     async fn assistants_by_page(&self) -> Result<Vec<Assistant>, ReadError> {
         let mut all = Vec::new();
         for number in 1..=ROSTER_PAGES_MAX {
-            let mut url = self.url(&["user", "assistants", "get"]);
+            let mut url = self.url(&self.paths.assistants_get, None);
             url.query_pairs_mut()
                 .append_pair("per_page", &PAGE_ENTRIES.to_string())
                 .append_pair("page", &number.to_string());
@@ -184,7 +211,7 @@ impl Provider for Autocalls {
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         let (call, departure) = permit.into_parts();
         let body = self.call_body(&call);
-        let sent = self.http.post_once(self.url(&["user", "make_call"]), body, departure).await;
+        let sent = self.http.post_once(self.url(&self.paths.make_call, None), body, departure).await;
         match judge(sent, &self.words) {
             Meaning::Clear(reply) => reply,
             Meaning::PerhapsBalance { status, reason } => {
@@ -199,14 +226,14 @@ impl Provider for Autocalls {
         if id.as_str().is_empty() || !id.as_str().bytes().all(plain) {
             return Err(ReadError::NotFound);
         }
-        let body = self.read(self.url(&["user", "calls", id.as_str()]), ONE_BYTES_MAX).await?;
+        let body = self.read(self.url(&self.paths.calls, Some(id.as_str())), ONE_BYTES_MAX).await?;
         Fields::read(&repair(&body)).map_err(unreadable)?;
         Ok(body)
     }
 
     async fn list_calls(&self, query: &CallQuery) -> Result<CallPage, ReadError> {
         let (from, to) = day_range(query.since, query.until);
-        let mut url = self.url(&["user", "calls"]);
+        let mut url = self.url(&self.paths.calls, None);
         url.query_pairs_mut()
             .append_pair("type", "outbound")
             .append_pair("date_from", &from.to_string())
@@ -221,17 +248,31 @@ impl Provider for Autocalls {
     }
 
     async fn assistants(&self) -> Result<Vec<Assistant>, ReadError> {
-        match self.read(self.url(&["user", "assistants", "outbound"]), PAGE_BYTES_MAX).await {
-            // The whole list in one answer, whatever its length.
-            Ok(body) => listing::assistants(&body, 1).map(|(assistants, _)| assistants).map_err(unreadable),
-            Err(ReadError::NotFound) => self.assistants_by_page().await,
-            Err(error) => Err(error),
+        let swap = self.other_roster.load(Ordering::Relaxed);
+        let (first, second) = match (self.brand.roster, swap) {
+            (RosterSource::Get, false) | (RosterSource::Outbound, true) => (RosterSource::Get, RosterSource::Outbound),
+            (RosterSource::Outbound, false) | (RosterSource::Get, true) => (RosterSource::Outbound, RosterSource::Get),
+        };
+        let failed = match self.roster(first).await {
+            Err(failed @ (ReadError::NotFound | ReadError::Unreadable { .. })) => failed,
+            done => return done,
+        };
+        let assistants = match self.roster(second).await {
+            Ok(assistants) => assistants,
+            // Neither is there: the first one's words are about the brand's own list.
+            Err(ReadError::NotFound | ReadError::Unreadable { .. }) => return Err(failed),
+            Err(error) => return Err(error),
+        };
+        if matches!(failed, ReadError::NotFound) {
+            // A brand without the one list has the other: what is missing is not asked for each minute.
+            self.other_roster.store(!swap, Ordering::Relaxed);
         }
+        Ok(assistants)
     }
 
     /// A balance of nothing or less counts as exhausted, since calls are then refused with 422.
     async fn health(&self) -> Result<AccountStanding, ReadError> {
-        match self.read(self.url(&["user", "me"]), ONE_BYTES_MAX).await {
+        match self.read(self.url(&self.paths.me, None), ONE_BYTES_MAX).await {
             Ok(body) => standing(&body).map_err(unreadable),
             Err(ReadError::AccountStopped(standing)) => Ok(standing),
             Err(error) => Err(error),
@@ -283,6 +324,41 @@ fn standing(body: &[u8]) -> Result<AccountStanding, Undecodable> {
     let exhausted =
         balance.as_ref().and_then(|text| text.parse().ok()).is_some_and(|sum: Decimal| sum <= Decimal::ZERO);
     Ok(if exhausted { AccountStanding::BalanceExhausted } else { AccountStanding::Good { balance } })
+}
+
+fn paths_of(brand: &Brand, written: ApiPaths) -> Paths<String> {
+    let or = |written: Option<String>, documented: &str| written.unwrap_or_else(|| documented.to_owned());
+    let documented = &brand.paths;
+    Paths {
+        assistants_outbound: or(written.assistants_outbound, documented.assistants_outbound),
+        assistants_get: or(written.assistants_get, documented.assistants_get),
+        make_call: or(written.make_call, documented.make_call),
+        calls: or(written.calls, documented.calls),
+        me: or(written.me, documented.me),
+    }
+}
+
+/// What a 2xx says, unless it is plainly not the API that says it.
+fn told(body: Bytes) -> Result<Bytes, ReadError> {
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body).trim_ascii_start();
+    let reason = match text.first() {
+        None => "the answer is empty",
+        Some(b'<') => "the answer is a web page, not JSON",
+        Some(_) => return Ok(body),
+    };
+    Err(ReadError::Unreadable { reason: reason.to_owned() })
+}
+
+/// Where a redirect leads, without what may be secret or a number.
+fn redirected(answer: &Answer) -> String {
+    let target = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let plain = target.split(['?', '#']).next().unwrap_or_default();
+    let host = Url::parse(plain).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let status = answer.status.as_u16();
+    match host {
+        Some(host) => format!("HTTP {status}: the answer is a redirect to {host}"),
+        None => format!("HTTP {status}: the answer is a redirect"),
+    }
 }
 
 fn parse_base_url(text: &str) -> Result<Url, ClientError> {

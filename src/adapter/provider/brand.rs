@@ -1,6 +1,6 @@
-//! The brands of the Autocalls family: one application, many names.
+//! The brands of the Autocalls family: one application, many names. What differs between them is here, as data.
 
-use std::time::Duration;
+use crate::config::{DocumentedLimits, ProviderKind};
 
 /// What is documented about a brand. `None` where its documentation says nothing.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,48 +9,58 @@ pub struct Brand {
     pub name: &'static str,
     /// Where its API lives; `None` when the configuration must say.
     pub base_url: Option<&'static str>,
-    /// Requests of all kinds.
-    pub requests: Option<RequestLimit>,
-    /// Calls in rolling 24 h over the brand's own carrier.
-    pub calls_per_day: Option<u32>,
+    /// Where things are below the base URL.
+    pub paths: Paths<&'static str>,
+    /// Which list of assistants is asked for first; the other one stands in where it is missing.
+    pub roster: RosterSource,
+    /// Its documented limits, which an account has unless its configuration says otherwise.
+    pub limits: DocumentedLimits,
 }
 
-/// A limit on requests, with the burst inside it.
+/// Paths below the base URL, without a slash at either end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths<T> {
+    /// All assistants that call out, in one answer.
+    pub assistants_outbound: T,
+    /// All assistants, by page, with every setting.
+    pub assistants_get: T,
+    /// Asks for a call.
+    pub make_call: T,
+    /// The list of calls; one call is below it.
+    pub calls: T,
+    /// The account itself.
+    pub me: T,
+}
+
+/// A list of assistants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestLimit {
-    /// Requests in any minute.
-    pub per_minute: u32,
-    /// Requests in any [`Self::burst_window`].
-    pub burst: u32,
-    /// The window of the burst.
-    pub burst_window: Duration,
+pub enum RosterSource {
+    /// `assistants/outbound`: one request whatever the number of assistants, fewer fields.
+    Outbound,
+    /// `assistants/get`: pages, all fields, the longest call and what webhooks are sent for among them.
+    Get,
 }
 
-/// How long a phone rings at most, whatever an assistant's setting (1 to 60 s).
-/// Famulor docs, `assistants/create`, and WhatTalk docs, same page, read 2026-11-21.
-pub const RING_MAX: Duration = Duration::from_secs(60);
-
-/// How long a call lasts at most, whatever an assistant's setting (20 to 1200 s). Same source.
-pub const CALL_MAX: Duration = Duration::from_secs(1200);
-
-/// Famulor.
-///
-/// Base URL: Famulor docs, `api-reference`. Requests: `developers/authentication-guide`, 100 a minute with at most 20 in
-/// 10 s. Calls a day: "about 1000" for a workspace on the shared carrier; a SIP trunk of one's own is exempt.
-/// Read 2026-11-21.
-pub const FAMULOR: Brand = Brand {
-    name: "famulor",
-    base_url: Some("https://app.famulor.de/api"),
-    requests: Some(RequestLimit { per_minute: 100, burst: 20, burst_window: Duration::from_secs(10) }),
-    calls_per_day: Some(1000),
+/// The paths of every brand whose documentation we know.
+/// Turkish example page, Famulor and Sondos docs, `assistants/outbound`; Famulor and WhatTalk docs, `assistants/get`;
+/// Famulor docs, `calls/make`, `calls/list`, `user/me`. Read 2026-11-21.
+const PATHS: Paths<&str> = Paths {
+    assistants_outbound: "user/assistants/outbound",
+    assistants_get: "user/assistants/get",
+    make_call: "user/make_call",
+    calls: "user/calls",
+    me: "user/me",
 };
 
-/// Sondos AI. Base URL: docs.sondos-ai.com, read 2026-11-21; it publishes no limits.
-pub const SONDOS: Brand =
-    Brand { name: "sondos", base_url: Some("https://app.sondos-ai.com/api"), requests: None, calls_per_day: None };
+/// Famulor. It documents both lists. Famulor docs, `api-reference`, read 2026-11-21.
+pub const FAMULOR: Brand = of(ProviderKind::Famulor, RosterSource::Get);
+
+/// Sondos AI. Of the two lists it documents `assistants/outbound`. docs.sondos-ai.com, read 2026-11-21.
+pub const SONDOS: Brand = of(ProviderKind::Sondos, RosterSource::Outbound);
 
 /// Autocalls itself and every other white label: their hosts differ, so the configuration names it.
-pub const AUTOCALLS: Brand = Brand { name: "autocalls", base_url: None, requests: None, calls_per_day: None };
+/// WhatTalk docs, the most complete of the white labels', document both lists. Read 2026-11-21.
+pub const AUTOCALLS: Brand = of(ProviderKind::Autocalls, RosterSource::Get);
 
 /// All of them.
 pub const BRANDS: [&Brand; 3] = [&FAMULOR, &SONDOS, &AUTOCALLS];
@@ -58,6 +68,17 @@ pub const BRANDS: [&Brand; 3] = [&FAMULOR, &SONDOS, &AUTOCALLS];
 /// Finds a brand by its word in the configuration.
 pub fn brand(name: &str) -> Option<&'static Brand> {
     BRANDS.into_iter().find(|brand| brand.name == name)
+}
+
+/// Address and limits are defaults of the configuration, which checks them together with what is written there.
+const fn of(kind: ProviderKind, roster: RosterSource) -> Brand {
+    Brand {
+        name: kind.as_str(),
+        base_url: kind.default_base_url(),
+        paths: PATHS,
+        roster,
+        limits: kind.documented_limits(),
+    }
 }
 
 #[cfg(test)]
@@ -72,5 +93,13 @@ mod tests {
         }
         assert_eq!(brand("Famulor"), None);
         assert_eq!(brand("happyrobot"), None);
+    }
+
+    #[test]
+    fn only_famulor_documents_limits() {
+        let burst = FAMULOR.limits.requests_burst.expect("a burst is documented");
+        assert_eq!((FAMULOR.limits.requests_per_minute, FAMULOR.limits.calls_per_day), (Some(100), Some(1000)));
+        assert_eq!((burst.requests.get(), burst.within), (20, jiff::SignedDuration::from_secs(10)));
+        assert_eq!((SONDOS.limits, AUTOCALLS.limits), (DocumentedLimits::NONE, DocumentedLimits::NONE));
     }
 }

@@ -61,6 +61,11 @@ impl<'a> Fields<'a> {
         self.read_with(name, "a string", |raw| serde_json::from_str(raw).ok())
     }
 
+    /// A string, or what else is a single value, as text. Anything that is not is absent.
+    pub(super) fn plain(&self, name: &str) -> Option<String> {
+        unquoted(self.get(name)?.get()).map(Cow::into_owned)
+    }
+
     /// A string or a whole number, kept digit by digit. Only characters that are safe in a path.
     pub(super) fn id(&self, name: &str) -> Result<Option<String>, Undecodable> {
         self.read_with(name, "an id", id)

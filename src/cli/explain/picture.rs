@@ -27,6 +27,8 @@ pub(super) struct Picture {
     pub state: CampaignState,
     /// The definition, or why it cannot be used.
     pub definition: Result<Definition, String>,
+    /// Why the daemon paused the campaign, if it did.
+    pub paused_because: Option<String>,
     pub person_limits: PersonLimits,
     pub account_problem: Option<String>,
     pub assistants: usize,
@@ -55,6 +57,7 @@ impl Picture {
             state,
             definition: parse_stored_definition(name, &stored)
                 .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+            paused_because: inquiry::paused_because(&desk.pool, campaign_id).await.context("read the campaign")?,
             person_limits: wire::person_limits(&desk.config),
             account_problem: None,
             assistants: 0,
@@ -81,7 +84,7 @@ impl Picture {
             campaign: CampaignFacts {
                 campaign_id: self.campaign_id,
                 state: self.state,
-                problem: None,
+                problem: self.paused_because.as_deref(),
                 max_attempts: definition.retry.max_attempts,
             },
             window: side.window,

@@ -53,7 +53,7 @@ pub(super) async fn explain(picture: &Picture, format: Format, desk: &Desk, out:
             "campaign": picture.name,
             "state": picture.state,
             "at": picture.now,
-            "problem": picture.definition.as_ref().err(),
+            "problem": picture.definition.as_ref().err().or(picture.paused_because.as_ref()),
             "due": due,
             "due_later": later,
             "examined": examined,
@@ -67,6 +67,15 @@ pub(super) async fn explain(picture: &Picture, format: Format, desk: &Desk, out:
     line(out, format_args!("Campaign {} is {}, asked {} UTC", picture.name, picture.state, utc(picture.now)))?;
     if let Err(problem) = &picture.definition {
         line(out, format_args!("It is not dialed: its definition is invalid\n{problem}"))?;
+    }
+    if let Some(reason) = &picture.paused_because {
+        line(
+            out,
+            format_args!(
+                "It was paused: {reason}\n`outdial campaign resume {}` goes on with it as it is",
+                picture.name
+            ),
+        )?;
     }
     let is = count(due, "lead is due", "leads are due");
     line(out, format_args!("{is} now, {} later (retries, not_before)", grouped(later)))?;
