@@ -12,10 +12,10 @@ use tracing::{debug, info, warn};
 use crate::domain::attempt::OpenState;
 use crate::domain::id::{AccountName, AttemptId, ProviderCallId};
 use crate::domain::phone::PhoneNumber;
-use crate::domain::report::Source;
+use crate::domain::report::{Phase, Source};
 use crate::domain::retry::Ending;
 use crate::port::clock::Clock;
-use crate::port::provider::{CallQuery, Provider, ReadError};
+use crate::port::provider::{CallQuery, Provider, ReadError, ResultReads};
 use crate::port::store::{InboxEvent, OpenAttempt, OpenChange, Store, StoreError};
 
 use super::collect::{attempt_of, is_newer_call};
@@ -65,12 +65,15 @@ struct News {
     /// Whether it says that the call is over. What cannot be read counts as that: it is quarantined, with the reason, by
     /// whoever reads the inbox.
     over: bool,
+    /// Whether the provider has it and has not begun to dial.
+    queued: bool,
 }
 
 impl News {
     fn of<P: Provider>(account: &Account<P>, body: Bytes) -> Self {
-        let over = account.provider.decode(Source::Call, &body).map_or(true, |report| report.phase.is_over());
-        Self { body, over }
+        let phase = account.provider.decode(Source::Call, &body).map(|report| report.phase);
+        let over = phase.as_ref().map_or(true, Phase::is_over);
+        Self { body, over, queued: phase == Ok(Phase::Queued) }
     }
 }
 
@@ -196,7 +199,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         now: Timestamp,
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
-        let lag = self.accounts[name].settings.list_lag_max;
+        let lag = self.accounts[name].absence_lag();
         let held: Vec<OpenChange> = open
             .iter()
             .filter(|attempt| match attempt.state {
@@ -243,29 +246,41 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
         let account = &self.accounts[name];
-        let lag = account.settings.list_lag_max;
+        let lag = account.absence_lag();
+        let results = account.provider.abilities().results;
         let due = |attempt: &&OpenAttempt| {
             attempt.poll_at <= now
                 && matches!(attempt.state, OpenState::Placed | OpenState::Held)
                 && !absence_tells(attempt, lag)
         };
-        let wanted: Vec<&OpenAttempt> = open.iter().filter(due).collect();
+        let mut wanted: Vec<&OpenAttempt> = open.iter().filter(due).collect();
         if wanted.is_empty() {
             return Ok(());
         }
+        if results == ResultReads::Call {
+            // The longest overdue first; the others stay due for the next run.
+            wanted.sort_by_key(|attempt| attempt.poll_at);
+            wanted.truncate(2 * SINGLE_READS_MAX);
+        }
         let mut found: BTreeMap<AttemptId, News> = BTreeMap::new();
-        let single = wanted.len() <= SINGLE_READS_MAX && wanted.iter().all(|attempt| attempt.call_id.is_some());
+        let few = wanted.len() <= SINGLE_READS_MAX && wanted.iter().all(|attempt| attempt.call_id.is_some());
+        let single = match results {
+            ResultReads::CallOrList => few,
+            ResultReads::Call => true,
+            ResultReads::List => false,
+        };
         if !single {
             found = self.read_pages(name, &wanted, now, report).await?;
         }
         // What the pages did not show is read by itself; a few in each run, so that nothing starves.
-        let missing = wanted.iter().filter(|attempt| !found.contains_key(&attempt.attempt_id));
-        for attempt in
-            missing.take(if single { SINGLE_READS_MAX } else { 2 * SINGLE_READS_MAX }).copied().collect::<Vec<_>>()
-        {
-            if !account.may_read(now) {
+        let readable = |attempt: &OpenAttempt| attempt.call_id.is_none() || results != ResultReads::List;
+        let missing = wanted.iter().filter(|attempt| !found.contains_key(&attempt.attempt_id) && readable(attempt));
+        let mut asked = 0;
+        for attempt in missing.take(2 * SINGLE_READS_MAX).copied().collect::<Vec<_>>() {
+            if !(if attempt.call_id.is_some() { account.may_read_call(now) } else { account.may_list(now) }) {
                 break;
             }
+            asked += 1;
             report.reads += 1;
             match &attempt.call_id {
                 Some(call_id) => match account.provider.read_call(call_id).await {
@@ -290,6 +305,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 },
             }
         }
+        if results == ResultReads::Call {
+            wanted.truncate(asked);
+        }
+        let queued = wanted.iter().filter(|attempt| found.get(&attempt.attempt_id).is_some_and(|news| news.queued));
+        self.take_back(name, open, &queued.copied().collect::<Vec<_>>(), now).await?;
         // Reading takes its time, and what is dated from its beginning would be due again too early.
         self.keep_news(name, &wanted, found, self.clock.now()).await
     }
@@ -342,7 +362,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let oldest_call = oldest_call(wanted);
         let oldest = wanted.iter().map(|attempt| attempt.intent_at).min().unwrap_or(now);
         for page in 1..=PAGES_MAX {
-            if !account.may_read(now) {
+            if !account.may_list(now) {
                 break;
             }
             report.reads += 1;
@@ -399,7 +419,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             if let Some((attempt_id, _)) = attempt_of(key, found, &report)
                 && wanted.iter().any(|attempt| attempt.attempt_id == attempt_id)
             {
-                mine.push((attempt_id, News { over: report.phase.is_over(), body }));
+                let (over, queued) = (report.phase.is_over(), report.phase == Phase::Queued);
+                mine.push((attempt_id, News { body, over, queued }));
             }
         }
         Ok(mine)
@@ -415,10 +436,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
         let account = &self.accounts[name];
-        let lag = account.settings.list_lag_max;
+        let lag = account.absence_lag();
+        let list_shows = account.provider.abilities().list_proves_absence;
         let doubtful = |attempt: &&OpenAttempt| attempt.state == OpenState::InDoubt || absence_tells(attempt, lag);
         for attempt in open.iter().filter(doubtful).filter(|attempt| attempt.poll_at <= now) {
-            if !account.may_read(now) {
+            if !account.may_list(now) {
                 break;
             }
             let found = match self.search(account, attempt, now, report).await {
@@ -449,7 +471,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 self.store.change_open(&[again]).await?;
                 continue;
             }
-            if self.may_be_shown(name, attempt, &found).await? {
+            // A list that shows neither numbers nor tokens says nothing about this one, neither way.
+            if list_shows && self.may_be_shown(name, attempt, &found).await? {
                 self.note_ambiguity(attempt, now, report).await?;
             } else {
                 self.note_absence(name, attempt, lag, now, report).await?;
@@ -508,6 +531,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         now: Timestamp,
         report: &mut PollReport,
     ) -> Result<Vec<Bytes>, ReadError> {
+        if !account.provider.abilities().list_proves_absence {
+            return self.list_all(account, attempt, None, now, report).await;
+        }
         let bodies = self.list_all(account, attempt, Some(attempt.phone), now, report).await?;
         if !bodies.is_empty() {
             account.phone_filter_works.store(true, Ordering::Relaxed);
@@ -557,7 +583,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut bodies = Vec::new();
         let since = attempt.intent_at - SEARCH_MARGIN;
         for page in 1..=PAGES_MAX {
-            if page > 1 && !account.may_read(now) {
+            if page > 1 && !account.may_list(now) {
                 return Err(ReadError::Unavailable { reason: "the minute's requests are used up".to_owned() });
             }
             report.reads += 1;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outdial::adapter::provider::brand::AUTOCALLS;
 use outdial::adapter::provider::{AnyProvider, Autocalls, AutocallsOptions};
+use outdial::domain::call_options::CallOptions;
 use outdial::domain::id::{
     AccountName, AssistantId, AttemptId, AttemptKey, CampaignId, Installation, LeadId, ProviderCallId,
 };
@@ -77,6 +78,8 @@ fn make_permit(attempt_no: u16, assistant: &str, look: LastLook) -> (DialPermit,
             ("visits".to_owned(), json!(3)),
             (VARIABLE.to_owned(), json!("a lead's variable never replaces the token")),
         ]),
+        options: CallOptions::default(),
+        scheduled_for: None,
     };
     let permit = DialPermit::new(CommittedIntent::acknowledged_by_database(attempt_id), call, look);
     let record = permit.record();
