@@ -244,6 +244,10 @@ fn assistants_table(assistants: &[Assistant], out: &mut dyn Write) -> Result<(),
 /// What would make results late or lose their way; only of assistants that dial.
 fn warnings(assistants: &[Assistant], account: &AccountConfig, webhook: Option<&Webhook>) -> Vec<String> {
     let mut warnings = Vec::new();
+    if account.happyrobot.is_some() {
+        // Declared by the configuration: nobody told where their results go.
+        return warnings;
+    }
     for assistant in assistants.iter().filter(|assistant| assistant.active) {
         let (id, name) = (&assistant.assistant_id, &assistant.name);
         let variable = &account.correlation_variable;

@@ -285,7 +285,7 @@ fn standing(body: &[u8]) -> Result<AccountStanding, Undecodable> {
     Ok(if exhausted { AccountStanding::BalanceExhausted } else { AccountStanding::Good { balance } })
 }
 
-fn parse_base_url(text: &str) -> Result<Url, ClientError> {
+pub(super) fn parse_base_url(text: &str) -> Result<Url, ClientError> {
     let bad = |text: &str, problem| ClientError::BaseUrl { text: text.to_owned(), problem };
     let url = Url::parse(text).map_err(|_| bad("(hidden)", "is not a URL"))?;
     if !url.username().is_empty() || url.password().is_some() {
