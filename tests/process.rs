@@ -13,6 +13,7 @@ mod process {
         pub mod world;
     }
     mod account;
+    mod brands;
     mod campaign;
     mod control;
     mod kill;

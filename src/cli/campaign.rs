@@ -147,11 +147,16 @@ fn read(files: &[PathBuf], desk: &Desk) -> Result<Vec<Given>, Failure> {
             let (file, name) = (&one.file, &one.name);
             problems.push(format!("{file}  campaigns[{name}]\n  names in {TEST_CAMPAIGN}… belong to `outdial call`"));
         }
-        if let Err(Failure::User(problem) | Failure::World(problem)) =
-            names::account(desk, one.definition.account.as_str())
-        {
-            let (file, name) = (&one.file, &one.name);
-            problems.push(format!("{file}  campaigns[{name}].account\n  {problem}"));
+        let (file, name) = (&one.file, &one.name);
+        match names::account(desk, one.definition.account.as_str()) {
+            Ok(account) => {
+                if let Some(problem) = desk.config.accounts[&account].call_options_problem(&one.definition.call) {
+                    problems.push(format!("{file}  campaigns[{name}].call\n  {problem}"));
+                }
+            }
+            Err(Failure::User(problem) | Failure::World(problem)) => {
+                problems.push(format!("{file}  campaigns[{name}].account\n  {problem}"));
+            }
         }
     }
     if problems.is_empty() {

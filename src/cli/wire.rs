@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::postgres::PostgresStore;
 use crate::adapter::provider::brand;
-use crate::adapter::provider::{AnyProvider, Autocalls, AutocallsOptions};
+use crate::adapter::provider::{AnyProvider, Autocalls, AutocallsOptions, HappyRobot, HappyRobotOptions};
 use crate::config::{AccountConfig, AccountLimits, Config, ProviderKind};
 use crate::domain::campaign::Pacing;
 use crate::domain::id::{AccountName, Installation, OwnerId};
@@ -49,13 +49,15 @@ pub fn provider(
     account: &AccountConfig,
     installation: Installation,
 ) -> Result<AnyProvider, Failure> {
+    let brand = match account.provider {
+        ProviderKind::Famulor => &brand::FAMULOR,
+        ProviderKind::Sondos => &brand::SONDOS,
+        ProviderKind::Autocalls => &brand::AUTOCALLS,
+        ProviderKind::Happyrobot => return happyrobot(config, name, account, installation),
+    };
     let options = AutocallsOptions {
         account: name.clone(),
-        brand: match account.provider {
-            ProviderKind::Famulor => &brand::FAMULOR,
-            ProviderKind::Sondos => &brand::SONDOS,
-            ProviderKind::Autocalls => &brand::AUTOCALLS,
-        },
+        brand,
         base_url: Some(account.base_url.clone()),
         paths: account.paths.clone(),
         api_key: account.api_key.clone(),
@@ -66,6 +68,27 @@ pub fn provider(
     };
     let client = Autocalls::new(options).with_context(|| format!("set up account {name}")).map_err(Failure::user)?;
     Ok(AnyProvider::Autocalls(client))
+}
+
+fn happyrobot(
+    config: &Config,
+    name: &AccountName,
+    account: &AccountConfig,
+    installation: Installation,
+) -> Result<AnyProvider, Failure> {
+    let options = HappyRobotOptions {
+        account: name.clone(),
+        config: account.happyrobot.clone().expect("accounts of this provider are read with it"),
+        base_url: account.base_url.clone(),
+        api_key: account.api_key.clone(),
+        correlation_variable: account.correlation_variable.clone(),
+        installation,
+        call_max: account.call_max,
+        request_timeout: real(config.daemon.request_timeout),
+        connect_timeout: real(config.daemon.connect_timeout),
+    };
+    let client = HappyRobot::new(options).with_context(|| format!("set up account {name}")).map_err(Failure::user)?;
+    Ok(AnyProvider::HappyRobot(Box::new(client)))
 }
 
 /// How often a person may be called.

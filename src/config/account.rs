@@ -8,8 +8,10 @@ use jiff::SignedDuration;
 use reqwest::Url;
 use secrecy::SecretString;
 
+use super::happyrobot::{self, HappyRobotApi, HappyRobotConfig};
 use super::secret::{self, Secret};
 use super::{DocumentedLimits, ProviderKind};
+use crate::domain::call_options::CallOptions;
 use crate::domain::campaign::Day;
 use crate::domain::definition::read_day;
 use crate::domain::document::{Cursor, Fields, show_duration};
@@ -51,6 +53,27 @@ pub struct AccountConfig {
     pub correlation_variable: String,
     /// How often the assistants are read.
     pub roster_period: SignedDuration,
+    /// What HappyRobot must be told besides; always there for that provider, and for no other.
+    pub happyrobot: Option<HappyRobotConfig>,
+}
+
+impl AccountConfig {
+    /// Why a campaign may not ask for these options here; `None` when it may.
+    pub fn call_options_problem(&self, options: &CallOptions) -> Option<String> {
+        if options.is_empty() {
+            return None;
+        }
+        if !self.happyrobot.as_ref().is_some_and(|config| matches!(config.api, HappyRobotApi::V1 { .. })) {
+            return Some("the provider of its account takes no call options: remove the section call".to_owned());
+        }
+        let mins = i64::from(options.max_duration_mins?);
+        (mins > self.call_max.as_mins()).then(|| {
+            format!(
+                "max_duration_mins ({mins}) is longer than the account's call_max ({}): lower it, or raise call_max",
+                show_duration(self.call_max)
+            )
+        })
+    }
 }
 
 /// What an account may do. Nothing is unlimited.
@@ -158,15 +181,22 @@ fn check_name(name: &str, cursor: &Cursor<'_>) -> Option<()> {
 fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'a>>) -> Option<AccountConfig> {
     let fields = cursor.fields()?;
     let provider = fields.required_like("provider", "provider: famulor", read_provider);
+    let happyrobot = happyrobot::read(&fields, provider);
     let base_url = match fields.cursor("base_url") {
         Some(cursor) => read_base_url(&cursor),
-        None => match provider.map(ProviderKind::default_base_url) {
-            Some(Some(url)) => Some((url.to_owned(), false)),
-            Some(None) => fields.missing("base_url").problem(
-                "is missing",
-                "autocalls has no fixed address: write your white label's, for example https://app.example.org/api",
-            ),
-            None => None,
+        None => match (provider, provider.and_then(ProviderKind::default_base_url)) {
+            (_, Some(url)) => Some((url.to_owned(), false)),
+            (Some(ProviderKind::Happyrobot), None) => {
+                let config = happyrobot.as_ref().and_then(Option::as_ref);
+                config.map(|config| (config.api.default_base_url().to_owned(), false))
+            }
+            (Some(ProviderKind::Famulor | ProviderKind::Sondos | ProviderKind::Autocalls), None) => {
+                fields.missing("base_url").problem(
+                    "is missing",
+                    "autocalls has no fixed address: write your white label's, for example https://app.example.org/api",
+                )
+            }
+            (None, None) => None,
         },
     };
     let paths = fields.or("paths", ApiPaths::default(), |cursor| read_paths(&cursor));
@@ -193,6 +223,10 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
     let correlation_variable =
         fields.or("correlation_variable", "outdial_ref".to_owned(), |cursor| read_variable_name(&cursor));
     let roster_period = fields.or("roster_period", seconds(60), |cursor| cursor.duration(seconds(1)..=hours(1)));
+    let happyrobot_fits = match &happyrobot {
+        Some(Some(config)) => happyrobot::check(&fields, config, call_max, correlation_variable.as_deref()),
+        Some(None) | None => Some(()),
+    };
     fields.close();
     let key = api_key.as_ref().map(|key| key.value.clone());
     let token = webhook_token.as_ref().map(|token| token.value.clone());
@@ -222,15 +256,14 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         settle_after: settle_after?,
         correlation_variable: correlation_variable?,
         roster_period: roster_period?,
+        happyrobot: happyrobot?,
     };
+    happyrobot_fits?;
     token_fits.then_some(account)
 }
 
 fn read_provider(cursor: Cursor<'_>) -> Option<ProviderKind> {
     let words: Vec<&str> = ProviderKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    if cursor.text()? == "happyrobot" {
-        return cursor.wrong("is not supported yet", format_args!("supported: {}", words.join(", ")));
-    }
     cursor.word(&words)
 }
 
@@ -403,7 +436,7 @@ fn check_token(token: &Secret<'_>) -> Option<()> {
     )
 }
 
-fn read_variable_name(cursor: &Cursor<'_>) -> Option<String> {
+pub(super) fn read_variable_name(cursor: &Cursor<'_>) -> Option<String> {
     let name = cursor.name(64)?;
     let fits = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && !name.starts_with(|first: char| first.is_ascii_digit());

@@ -6,6 +6,7 @@
 
 mod account;
 mod campaign_file;
+mod happyrobot;
 mod layer;
 mod secret;
 mod section;
@@ -23,6 +24,7 @@ use secrecy::SecretString;
 
 pub use account::{AccountConfig, AccountLimits, ApiPaths, LimitOrigin, LimitOrigins, RequestBurst};
 pub use campaign_file::parse_campaign_file;
+pub use happyrobot::{DeclaredAssistant, HappyRobotApi, HappyRobotConfig};
 pub use yaml::parse_yaml;
 
 use crate::domain::campaign::Day;
@@ -231,17 +233,19 @@ words!(
         Sondos = "sondos",
         /// Any other brand of the Autocalls family.
         Autocalls = "autocalls",
+        /// HappyRobot, in either version of its API.
+        Happyrobot = "happyrobot",
     }
 );
 
 impl ProviderKind {
-    /// The documented address of the API; `None` when it differs from customer to customer.
+    /// The documented address of the API; `None` when it differs from customer to customer, or between versions.
     // Sources: Famulor docs, en/api-reference; docs.sondos-ai.com; read 2026-11-21.
     pub const fn default_base_url(self) -> Option<&'static str> {
         match self {
             Self::Famulor => Some("https://app.famulor.de/api"),
             Self::Sondos => Some("https://app.sondos-ai.com/api"),
-            Self::Autocalls => None,
+            Self::Autocalls | Self::Happyrobot => None,
         }
     }
 
@@ -258,7 +262,7 @@ impl ProviderKind {
                 }),
                 calls_per_day: Some(1000),
             },
-            Self::Sondos | Self::Autocalls => DocumentedLimits::NONE,
+            Self::Sondos | Self::Autocalls | Self::Happyrobot => DocumentedLimits::NONE,
         }
     }
 }

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use super::calendar::Schedule;
+use super::call_options::CallOptions;
 use super::id::{AccountName, AssistantId, CampaignId};
 use super::outcome::{Outcome, words};
 use super::zone::Zone;
@@ -69,6 +70,8 @@ pub struct Definition {
     pub purpose: Option<String>,
     /// Variables of every call; a lead's own win.
     pub variables: Map<String, Value>,
+    /// What every call is asked to be; empty unless the account's provider takes such options.
+    pub call: CallOptions,
 }
 
 /// Which active assistants of the account a campaign may use. Empty conditions match everything.

@@ -69,8 +69,14 @@ pub struct CallSummary {
 /// Adds up the reports about one call, in the order they came.
 pub fn conclude(reports: &[Received<'_>], now: Timestamp, settle_after: SignedDuration) -> Conclusion {
     let over: Vec<_> = reports.iter().filter(|received| received.report.phase.is_over()).collect();
+    let part_over = reports.iter().filter(|received| received.report.phase == Phase::PartOver);
+    let part_over_at = part_over.map(|received| received.received_at).max();
     let Some(first_over_at) = over.iter().map(|received| received.received_at).min() else {
-        return Conclusion::Live;
+        return match part_over_at.map(|at| at + settle_after * UNREAD_PATIENCE) {
+            Some(until) if now < until => Conclusion::Waiting { until, read_wanted: true },
+            // Whatever ended, the call did not: it goes on until a read says otherwise.
+            Some(_) | None => Conclusion::Live,
+        };
     };
     let newest = |source| over.iter().rev().find(|received| received.report.source == source);
     let call = newest(Source::Call);
@@ -78,7 +84,7 @@ pub fn conclude(reports: &[Received<'_>], now: Timestamp, settle_after: SignedDu
     let answered = over.iter().any(|received| received.report.phase == Phase::AnsweredOver);
     let patience = if call.is_none() { settle_after * UNREAD_PATIENCE } else { settle_after };
     let until = first_over_at + patience;
-    if answered && now < until && (call.is_none() || webhook.is_none()) {
+    if answered && now < until && (call.is_none() || (webhook.is_none() && part_over_at.is_none())) {
         return Conclusion::Waiting { until, read_wanted: call.is_none() };
     }
     // A call object knows more, so it leads; the webhook fills what it lacks.
@@ -89,7 +95,9 @@ pub fn conclude(reports: &[Received<'_>], now: Timestamp, settle_after: SignedDu
         (true, Some(AnsweredBy::Machine), _) => Outcome::Voicemail,
         (true, Some(AnsweredBy::Human | AnsweredBy::Unknown) | None, _) => Outcome::Answered,
         (false, _, Phase::NotReached(outcome)) => *outcome,
-        (false, _, Phase::Live | Phase::AnsweredOver | Phase::Unrecognised) => Outcome::Failed,
+        (false, _, Phase::Queued | Phase::Live | Phase::PartOver | Phase::AnsweredOver | Phase::Unrecognised) => {
+            Outcome::Failed
+        }
     };
     let mut extracted = Map::new();
     for report in &halves {
@@ -188,6 +196,20 @@ mod tests {
             let call = report(Source::Call, Phase::NotReached(outcome), None);
             check(&[(0, &call)], 0, Ok(outcome));
         }
+    }
+
+    #[test]
+    fn the_end_of_a_part_wakes_a_read_and_decides_nothing() {
+        let part = report(Source::Webhook, Phase::PartOver, None);
+        let live = report(Source::Call, Phase::Live, None);
+        let busy = report(Source::Call, Phase::NotReached(Outcome::Busy), None);
+        let human = report(Source::Call, Phase::AnsweredOver, Some(AnsweredBy::Human));
+        let waiting = Conclusion::Waiting { until: at(300), read_wanted: true };
+        check(&[(0, &part)], 1, Err(waiting.clone()));
+        check(&[(0, &part), (1, &live)], 2, Err(waiting));
+        check(&[(0, &part)], 300, Err(Conclusion::Live));
+        check(&[(0, &part), (1, &busy)], 1, Ok(Outcome::Busy));
+        check(&[(0, &part), (1, &human)], 1, Ok(Outcome::Answered));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use serde_json::{Map, Value};
 
 use super::calendar::{DaySet, DialingRuns, LEGAL_BOUND, Schedule, ScheduleZone, TimeOfDayRange, WeeklyWindows};
+use super::call_options::{CallOptions, OptionsOf, read_call_options};
 use super::campaign::{
     AssistantChoice, Day, Definition, GoalRule, OnAssistantChange, Pacing, Pick, RetryPolicy, RetryRule, VariableTest,
 };
@@ -74,6 +75,7 @@ pub fn read_definition(cursor: &Cursor<'_>) -> Option<(Option<String>, Definitio
     let finish_when_done = fields.or("finish_when_done", false, |cursor| cursor.boolean());
     let purpose = fields.or("rules", None, |cursor| read_rules(&cursor));
     let variables = fields.or("variables", Map::new(), |cursor| read_variables(&cursor));
+    let call = fields.or("call", CallOptions::default(), |cursor| read_call_options(&cursor, OptionsOf::Campaign));
     fields.close();
     let definition = Definition {
         account: account?,
@@ -87,6 +89,7 @@ pub fn read_definition(cursor: &Cursor<'_>) -> Option<(Option<String>, Definitio
         finish_when_done: finish_when_done?,
         purpose: purpose?,
         variables: variables?,
+        call: call?,
     };
     Some((name?, definition))
 }
@@ -403,7 +406,8 @@ fn read_rules(cursor: &Cursor<'_>) -> Option<Option<String>> {
     purpose
 }
 
-fn read_variables(cursor: &Cursor<'_>) -> Option<Map<String, Value>> {
+/// Reads variables: names that are free, values of any shape.
+pub fn read_variables(cursor: &Cursor<'_>) -> Option<Map<String, Value>> {
     let entries = cursor.entries()?;
     if entries.len() > ITEMS_MAX {
         return cursor.wrong(format_args!("must not have more than {ITEMS_MAX} keys"), "");
@@ -441,6 +445,7 @@ mod tests {
         assert_eq!(definition.assistants, AssistantChoice::default());
         assert_eq!(definition.on_assistant_change, OnAssistantChange::Warn);
         assert!(!definition.finish_when_done && definition.opt_out.is_none() && definition.variables.is_empty());
+        assert!(definition.call.is_empty());
     }
 
     #[test]
@@ -459,6 +464,7 @@ mod tests {
             "goal": {"variable": "booked", "equals": true},
         });
         value["variables"] = json!({"company": "Example", "nested": {"a": [1]}});
+        value["call"] = json!({"voice_id": "v-1", "scheduled_for": "at_departure"});
         let definition = accepted(&value);
         let berlin = Zone::parse("Europe/Berlin").ok();
         assert_eq!(definition.schedule.zone, ScheduleZone::Lead { default: berlin });
@@ -476,6 +482,7 @@ mod tests {
         );
         assert!(definition.retry.goal.is_some_and(|goal| goal.retry.is_none()), "a goal alone asks for no retry");
         assert_eq!(Value::Object(definition.variables), value["variables"]);
+        assert_eq!((definition.call.voice_id.as_deref(), definition.call.scheduled_at_departure), (Some("v-1"), true));
     }
 
     #[test]

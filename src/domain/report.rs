@@ -33,8 +33,12 @@ words!(
 /// How far a call is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// The provider has it and has not begun to dial.
+    Queued,
     /// Dialing, ringing or talking.
     Live,
+    /// Something of it is over, one of several connections say; only a read tells what became of the call.
+    PartOver,
     /// It was answered, by a person or a machine, and is over.
     AnsweredOver,
     /// It is over and was not answered: `no_answer`, `busy`, `failed` or `canceled`.

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::domain::assistant::{Assistant, PickFacts, pick};
 use crate::domain::attempt::OpenState;
+use crate::domain::call_options::CallOptions;
 use crate::domain::campaign::{Day, Definition};
 use crate::domain::gate::{self, BudgetWait, CampaignFacts, Facts, Gate, GateVerdict, WindowFacts};
 use crate::domain::id::{AccountName, AssistantId, AttemptId, AttemptKey, CampaignId};
@@ -86,6 +87,7 @@ struct Plan {
     intent: DialIntent,
     campaign: Arc<LiveCampaign>,
     variables: Map<String, Value>,
+    options: CallOptions,
 }
 
 impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
@@ -142,6 +144,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut turns = Vec::new();
         for campaign in view.campaigns() {
             let Some(definition) = campaign.dials(name) else { continue };
+            if account.misfit(definition).is_some() {
+                continue;
+            }
             let eligible = definition.assistants.eligible(&available);
             if eligible.is_empty() || !open_lanes.iter().any(|lane| lane.campaign_id == campaign.campaign_id) {
                 continue;
@@ -405,6 +410,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             },
             campaign: Arc::clone(turn.campaign),
             variables,
+            options: turn.definition.call.clone(),
         }
     }
 
@@ -498,11 +504,15 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         plan: Plan,
         not_after: Instant,
     ) {
+        let options = plan.options;
         let call = OutboundCall {
             attempt_id: plan.intent.attempt_id,
             phone: plan.intent.due.phone,
             assistant_id: plan.intent.assistant_id.clone(),
             variables: plan.variables,
+            // A permit is good for a second, so the moment is past when the request arrives: the call is due at once.
+            scheduled_for: options.scheduled_at_departure.then(|| self.clock.now()),
+            options,
         };
         self.place(
             name,

@@ -5,6 +5,7 @@
 //! at any point loses nothing that the next start does not read again.
 
 pub mod campaign;
+pub mod cancel;
 pub mod collect;
 pub mod dispatch;
 pub mod driver;
@@ -30,6 +31,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::domain::assistant::Assistant;
+use crate::domain::campaign::Definition;
 use crate::domain::id::{AccountName, AssistantId, AttemptId, CampaignId, ProviderCallId};
 use crate::domain::phone::PhoneNumber;
 use crate::port::clock::Clock;
@@ -80,6 +82,8 @@ pub struct Account<P> {
     words_seen: Mutex<BTreeSet<String>>,
     /// The page of the list at which the next walk through it begins.
     next_page: AtomicU32,
+    /// Attempts whose call the provider was asked to take back.
+    canceled: Mutex<BTreeSet<AttemptId>>,
     /// Whether the provider's filter by phone number has found a call once.
     phone_filter_works: AtomicBool,
 }
@@ -185,10 +189,18 @@ impl<P: Provider> Account<P> {
             dispatch_memory: Mutex::new(dispatch::Memory::default()),
             words_seen: Mutex::new(BTreeSet::new()),
             next_page: AtomicU32::new(1),
+            canceled: Mutex::new(BTreeSet::new()),
             phone_filter_works: AtomicBool::new(false),
             settings,
             provider,
         }
+    }
+
+    /// Why the account cannot dial a campaign, as far as its definition goes.
+    pub fn misfit(&self, definition: &Definition) -> Option<String> {
+        let refused = !definition.call.is_empty() && !self.provider.abilities().takes_call_options;
+        let name = &self.settings.name;
+        refused.then(|| format!("the provider of account {name} takes no call options: remove the section call"))
     }
 
     /// Wakes the pass that reads the inbox.
@@ -237,7 +249,32 @@ impl<P: Provider> Account<P> {
 
     /// Takes one read out of the request budget, unless the account is held back.
     fn may_read(&self, now: Timestamp) -> bool {
-        self.held_back(now).is_none() && lock(&self.requests).read(now)
+        self.may_spend(1, now)
+    }
+
+    /// Takes what reading one call costs.
+    fn may_read_call(&self, now: Timestamp) -> bool {
+        self.may_spend(self.provider.abilities().read_requests, now)
+    }
+
+    /// Takes what one page of the list costs.
+    fn may_list(&self, now: Timestamp) -> bool {
+        self.may_spend(self.provider.abilities().list_requests, now)
+    }
+
+    /// Takes so many requests out of the budget. Where too few are left they are used up all the same: the minute is over
+    /// for reads either way.
+    fn may_spend(&self, requests: u32, now: Timestamp) -> bool {
+        if self.held_back(now).is_some() {
+            return false;
+        }
+        let mut budget = lock(&self.requests);
+        (0..requests).all(|_| budget.read(now))
+    }
+
+    /// How late the list may show a call, where a call it does not show is thereby proven not to be.
+    fn absence_lag(&self) -> Option<SignedDuration> {
+        self.settings.list_lag_max.filter(|_| self.provider.abilities().list_proves_absence)
     }
 }
 

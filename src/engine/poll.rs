@@ -12,10 +12,10 @@ use tracing::{debug, info, warn};
 use crate::domain::attempt::OpenState;
 use crate::domain::id::{AccountName, AttemptId, ProviderCallId};
 use crate::domain::phone::PhoneNumber;
-use crate::domain::report::Source;
+use crate::domain::report::{Phase, Source};
 use crate::domain::retry::Ending;
 use crate::port::clock::Clock;
-use crate::port::provider::{CallQuery, Provider, ReadError};
+use crate::port::provider::{CallQuery, Provider, ReadError, ResultReads};
 use crate::port::store::{InboxEvent, OpenAttempt, OpenChange, Store, StoreError};
 
 use super::collect::{attempt_of, is_newer_call};
@@ -72,6 +72,8 @@ struct News {
     /// Whether it says that the call is over. What cannot be read counts as that: it is quarantined, with the reason, by
     /// whoever reads the inbox.
     over: bool,
+    /// Whether the provider has it and has not begun to dial.
+    queued: bool,
 }
 
 /// What a walk through the list brought.
@@ -84,8 +86,9 @@ struct Sweep {
 
 impl News {
     fn of<P: Provider>(account: &Account<P>, body: Bytes) -> Self {
-        let over = account.provider.decode(Source::Call, &body).map_or(true, |report| report.phase.is_over());
-        Self { body, over }
+        let phase = account.provider.decode(Source::Call, &body).map(|report| report.phase);
+        let over = phase.as_ref().map_or(true, Phase::is_over);
+        Self { body, over, queued: phase == Ok(Phase::Queued) }
     }
 }
 
@@ -211,7 +214,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         now: Timestamp,
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
-        let lag = self.accounts[name].settings.list_lag_max;
+        let lag = self.accounts[name].absence_lag();
         let held: Vec<OpenChange> = open
             .iter()
             .filter(|attempt| match attempt.state {
@@ -258,7 +261,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
         let account = &self.accounts[name];
-        let lag = account.settings.list_lag_max;
+        let lag = account.absence_lag();
+        let results = account.provider.abilities().results;
         let due = |attempt: &&OpenAttempt| {
             attempt.poll_at <= now
                 && matches!(attempt.state, OpenState::Placed | OpenState::Held)
@@ -268,21 +272,32 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         if wanted.is_empty() {
             return Ok(());
         }
-        wanted.sort_by_key(|attempt| attempt.intent_at);
-        let single = wanted.len() <= SINGLE_READS_MAX && wanted.iter().all(|attempt| attempt.call_id.is_some());
+        if results == ResultReads::Call {
+            // The longest overdue first.
+            wanted.sort_by_key(|attempt| attempt.poll_at);
+        } else {
+            wanted.sort_by_key(|attempt| attempt.intent_at);
+        }
+        let few = wanted.len() <= SINGLE_READS_MAX && wanted.iter().all(|attempt| attempt.call_id.is_some());
+        let single = match results {
+            ResultReads::CallOrList => few,
+            ResultReads::Call => true,
+            ResultReads::List => false,
+        };
         let mut sweep = if single { Sweep::default() } else { self.read_pages(name, &wanted, now, report).await? };
         // What the pages did not show is read by itself, the oldest first, so that nothing starves.
+        let readable = |attempt: &OpenAttempt| attempt.call_id.is_none() || results != ResultReads::List;
         let missing: Vec<&OpenAttempt> = wanted
             .iter()
             .copied()
-            .filter(|attempt| !sweep.found.contains_key(&attempt.attempt_id))
+            .filter(|attempt| !sweep.found.contains_key(&attempt.attempt_id) && readable(attempt))
             .take(STRAGGLERS_MAX)
             .collect();
         let mut read = BTreeSet::new();
         for some in missing.chunks(READS_AT_ONCE) {
             let mut failed = false;
             let by_id = some.iter().filter_map(|attempt| Some((*attempt, attempt.call_id.as_ref()?)));
-            let permitted: Vec<_> = by_id.take_while(|_| account.may_read(now)).collect();
+            let permitted: Vec<_> = by_id.take_while(|_| account.may_read_call(now)).collect();
             report.reads += permitted.len();
             let answers = permitted.iter().map(|(_, call_id)| account.provider.read_call(call_id));
             let answers = futures::future::join_all(answers).await;
@@ -301,7 +316,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 read.insert(attempt.attempt_id);
             }
             for attempt in some.iter().filter(|attempt| attempt.call_id.is_none()) {
-                if failed || !account.may_read(now) {
+                if failed || !account.may_list(now) {
                     break;
                 }
                 report.reads += 1;
@@ -326,6 +341,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             sweep.whole || read.contains(&attempt.attempt_id) || sweep.found.contains_key(&attempt.attempt_id)
         };
         let reached: Vec<&OpenAttempt> = wanted.iter().filter(reached).copied().collect();
+        let queued = wanted.iter().filter(|it| sweep.found.get(&it.attempt_id).is_some_and(|news| news.queued));
+        self.take_back(name, open, &queued.copied().collect::<Vec<_>>(), now).await?;
         // Reading takes its time, and what is dated from its beginning would be due again too early.
         self.keep_news(name, &reached, sweep.found, self.clock.now()).await
     }
@@ -385,7 +402,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         };
         for page in first..first + PAGES_MAX {
             account.next_page.store(page, Ordering::Relaxed);
-            if !account.may_read(now) {
+            if !account.may_list(now) {
                 return Ok(sweep);
             }
             report.reads += 1;
@@ -445,7 +462,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             if let Some((attempt_id, _)) = attempt_of(key, found, &report)
                 && wanted.iter().any(|attempt| attempt.attempt_id == attempt_id)
             {
-                mine.push((attempt_id, News { over: report.phase.is_over(), body }));
+                let (over, queued) = (report.phase.is_over(), report.phase == Phase::Queued);
+                mine.push((attempt_id, News { body, over, queued }));
             }
         }
         Ok(mine)
@@ -461,10 +479,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
         let account = &self.accounts[name];
-        let lag = account.settings.list_lag_max;
+        let lag = account.absence_lag();
+        let list_shows = account.provider.abilities().list_proves_absence;
         let doubtful = |attempt: &&OpenAttempt| attempt.state == OpenState::InDoubt || absence_tells(attempt, lag);
         for attempt in open.iter().filter(doubtful).filter(|attempt| attempt.poll_at <= now) {
-            if !account.may_read(now) {
+            if !account.may_list(now) {
                 break;
             }
             let found = match self.search(account, attempt, now, report).await {
@@ -495,7 +514,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 self.store.change_open(&[again]).await?;
                 continue;
             }
-            if self.may_be_shown(name, attempt, &found).await? {
+            // A list that shows neither numbers nor tokens says nothing about this one, neither way.
+            if list_shows && self.may_be_shown(name, attempt, &found).await? {
                 self.note_ambiguity(attempt, now, report).await?;
             } else {
                 self.note_absence(name, attempt, lag, now, report).await?;
@@ -554,6 +574,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         now: Timestamp,
         report: &mut PollReport,
     ) -> Result<Vec<Bytes>, ReadError> {
+        if !account.provider.abilities().list_proves_absence {
+            return self.list_all(account, attempt, None, now, report).await;
+        }
         let bodies = self.list_all(account, attempt, Some(attempt.phone), now, report).await?;
         if !bodies.is_empty() {
             account.phone_filter_works.store(true, Ordering::Relaxed);
@@ -603,7 +626,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut bodies = Vec::new();
         let since = attempt.intent_at - SEARCH_MARGIN;
         for page in 1..=PAGES_MAX {
-            if page > 1 && !account.may_read(now) {
+            if page > 1 && !account.may_list(now) {
                 return Err(ReadError::Unavailable { reason: "the minute's requests are used up".to_owned() });
             }
             report.reads += 1;

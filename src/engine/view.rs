@@ -268,10 +268,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     async fn note_campaigns(&self, before: &View, view: &View) -> Result<(), StoreError> {
         let note = |campaign: &LiveCampaign| match (&campaign.invalid, &campaign.definition) {
             (Some(problem), _) => Some(problem.clone()),
-            (None, Some(definition)) if !self.accounts.contains_key(&definition.account) => {
-                Some(format!("account {} is not in this daemon's configuration", definition.account))
-            }
-            (None, _) => None,
+            (None, Some(definition)) => match self.accounts.get(&definition.account) {
+                None => Some(format!("account {} is not in this daemon's configuration", definition.account)),
+                Some(account) => account.misfit(definition),
+            },
+            (None, None) => None,
         };
         let first_reading = before.campaigns.is_empty();
         let notes: Vec<_> = view

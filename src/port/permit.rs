@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::domain::call_options::CallOptions;
 use crate::domain::id::{AssistantId, AttemptId};
 use crate::domain::phone::PhoneNumber;
 
@@ -44,6 +45,10 @@ pub struct OutboundCall {
     pub assistant_id: AssistantId,
     /// Campaign and lead variables, merged.
     pub variables: Map<String, Value>,
+    /// What the campaign asks of the call.
+    pub options: CallOptions,
+    /// The moment the permit was granted, where the campaign wants the request to name a time.
+    pub scheduled_for: Option<Timestamp>,
 }
 
 impl fmt::Debug for OutboundCall {

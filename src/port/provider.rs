@@ -33,6 +33,17 @@ pub trait Provider: Send + Sync + 'static {
     /// Whether the account can place calls, as far as the provider tells.
     fn health(&self) -> impl Future<Output = Result<AccountStanding, ReadError>> + Send;
 
+    /// Takes back a call that has not begun. May be repeated.
+    fn cancel(&self, id: &ProviderCallId) -> impl Future<Output = Result<(), CancelError>> + Send {
+        let _ = id;
+        std::future::ready(Err(CancelError::NotSupported))
+    }
+
+    /// What this provider can and cannot do. Never changes.
+    fn abilities(&self) -> Abilities {
+        Abilities::default()
+    }
+
     /// Reads a webhook's or a call object's raw bytes. Pure.
     ///
     /// # Errors
@@ -43,6 +54,67 @@ pub trait Provider: Send + Sync + 'static {
     fn call_id(&self, body: &[u8]) -> Option<ProviderCallId> {
         self.decode(Source::Call, body).ok()?.call_id
     }
+}
+
+/// In what providers differ, beyond how they write things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Whether the entries of its list show the number or our token, so that a list without a call can prove that there
+    /// is none. Where they show neither, [`CallQuery::phone`] has no effect either.
+    pub list_proves_absence: bool,
+    /// How it tells what became of a call.
+    pub results: ResultReads,
+    /// Requests behind one [`Provider::read_call`].
+    pub read_requests: u32,
+    /// Requests behind one [`Provider::list_calls`].
+    pub list_requests: u32,
+    /// Whether a campaign may have a section `call`.
+    pub takes_call_options: bool,
+    /// Whether [`Provider::cancel`] does anything.
+    pub cancels: bool,
+}
+
+impl Default for Abilities {
+    fn default() -> Self {
+        Self {
+            list_proves_absence: true,
+            results: ResultReads::CallOrList,
+            read_requests: 1,
+            list_requests: 1,
+            takes_call_options: false,
+            cancels: false,
+        }
+    }
+}
+
+/// What a provider must be asked to learn what became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultReads {
+    /// Either the call or its entry in the list.
+    CallOrList,
+    /// The call: entries of the list do not tell how calls ended.
+    Call,
+    /// The list: nothing else is documented.
+    List,
+}
+
+/// Why a call was not taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// The provider documents no way to.
+    #[error("the provider documents no way to take back a call")]
+    NotSupported,
+    /// It is too late, or the provider does not want to.
+    #[error("the provider does not take the call back: HTTP {status}: {reason}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The provider's words, shortened.
+        reason: String,
+    },
+    /// It may be tried again.
+    #[error("the provider could not be asked to take the call back")]
+    Read(#[from] ReadError),
 }
 
 /// What is known after asking for a call. The one question is: did it leave the building?

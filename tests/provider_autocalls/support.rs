@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use outdial::adapter::provider::brand::{AUTOCALLS, Brand};
 use outdial::adapter::provider::{AnyProvider, Autocalls, AutocallsOptions};
 use outdial::config::ApiPaths;
+use outdial::domain::call_options::CallOptions;
 use outdial::domain::id::{
     AccountName, AssistantId, AttemptId, AttemptKey, CampaignId, Installation, LeadId, ProviderCallId,
 };
@@ -85,6 +86,8 @@ fn make_permit(attempt_no: u16, assistant: &str, look: LastLook) -> (DialPermit,
             ("visits".to_owned(), json!(3)),
             (VARIABLE.to_owned(), json!("a lead's variable never replaces the token")),
         ]),
+        options: CallOptions::default(),
+        scheduled_for: None,
     };
     let intent = CommittedIntent::acknowledged_by_database(attempt_id);
     let permit = DialPermit::new(&intent, call, Box::pin(async move { look() }));

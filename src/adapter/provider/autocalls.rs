@@ -361,7 +361,7 @@ fn redirected(answer: &Answer) -> String {
     }
 }
 
-fn parse_base_url(text: &str) -> Result<Url, ClientError> {
+pub(super) fn parse_base_url(text: &str) -> Result<Url, ClientError> {
     let bad = |text: &str, problem| ClientError::BaseUrl { text: text.to_owned(), problem };
     let url = Url::parse(text).map_err(|_| bad("(hidden)", "is not a URL"))?;
     if !url.username().is_empty() || url.password().is_some() {

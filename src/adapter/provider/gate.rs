@@ -140,6 +140,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
+    use crate::domain::call_options::CallOptions;
     use crate::domain::id::{AssistantId, AttemptId, AttemptKey, CampaignId, Installation, LeadId};
     use crate::domain::phone::PhoneNumber;
     use crate::port::permit::{CommittedIntent, DialPermit, OutboundCall};
@@ -152,6 +153,8 @@ mod tests {
             phone: PhoneNumber::parse("+14155550132").expect("a number"),
             assistant_id: AssistantId::new("1"),
             variables: Map::new(),
+            options: CallOptions::default(),
+            scheduled_for: None,
         };
         let looks = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&looks);

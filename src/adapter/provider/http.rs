@@ -128,6 +128,14 @@ impl Http {
         }
     }
 
+    /// Asks, without a body, for what may be repeated: a cancellation, say. Never for a call.
+    pub(super) async fn post(&self, url: Url, bytes_max: usize) -> Result<Answer, String> {
+        match self.reading.post(url).send().await {
+            Ok(response) => Ok(receive(response, bytes_max).await),
+            Err(error) => Err(sentence(error)),
+        }
+    }
+
     /// Reads. May be repeated at will.
     pub(super) async fn get(&self, url: Url, bytes_max: usize) -> Result<Answer, String> {
         match self.reading.get(url).send().await {

@@ -3,6 +3,7 @@
 pub mod autocalls;
 pub mod brand;
 mod gate;
+pub mod happyrobot;
 mod http;
 mod listing;
 mod reply;
@@ -15,9 +16,12 @@ use crate::domain::assistant::Assistant;
 use crate::domain::id::ProviderCallId;
 use crate::domain::report::{CallReport, Source, Undecodable};
 use crate::port::permit::DialPermit;
-use crate::port::provider::{AccountStanding, CallPage, CallQuery, PlaceReply, Provider, ReadError};
+use crate::port::provider::{
+    Abilities, AccountStanding, CallPage, CallQuery, CancelError, PlaceReply, Provider, ReadError,
+};
 
 pub use autocalls::{Autocalls, AutocallsOptions};
+pub use happyrobot::{HappyRobot, HappyRobotOptions};
 pub use http::ClientError;
 
 /// Any provider there is.
@@ -25,48 +29,71 @@ pub use http::ClientError;
 pub enum AnyProvider {
     /// The Autocalls family: Famulor, Sondos AI and the other brands.
     Autocalls(Autocalls),
+    /// HappyRobot, v1 and v2.
+    HappyRobot(Box<HappyRobot>),
 }
 
 impl Provider for AnyProvider {
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         match self {
             Self::Autocalls(provider) => provider.place(permit).await,
+            Self::HappyRobot(provider) => provider.place(permit).await,
         }
     }
 
     async fn read_call(&self, id: &ProviderCallId) -> Result<Bytes, ReadError> {
         match self {
             Self::Autocalls(provider) => provider.read_call(id).await,
+            Self::HappyRobot(provider) => provider.read_call(id).await,
         }
     }
 
     async fn list_calls(&self, query: &CallQuery) -> Result<CallPage, ReadError> {
         match self {
             Self::Autocalls(provider) => provider.list_calls(query).await,
+            Self::HappyRobot(provider) => provider.list_calls(query).await,
         }
     }
 
     async fn assistants(&self) -> Result<Vec<Assistant>, ReadError> {
         match self {
             Self::Autocalls(provider) => provider.assistants().await,
+            Self::HappyRobot(provider) => provider.assistants().await,
         }
     }
 
     async fn health(&self) -> Result<AccountStanding, ReadError> {
         match self {
             Self::Autocalls(provider) => provider.health().await,
+            Self::HappyRobot(provider) => provider.health().await,
+        }
+    }
+
+    async fn cancel(&self, id: &ProviderCallId) -> Result<(), CancelError> {
+        match self {
+            Self::Autocalls(provider) => provider.cancel(id).await,
+            Self::HappyRobot(provider) => provider.cancel(id).await,
+        }
+    }
+
+    fn abilities(&self) -> Abilities {
+        match self {
+            Self::Autocalls(provider) => provider.abilities(),
+            Self::HappyRobot(provider) => provider.abilities(),
         }
     }
 
     fn decode(&self, source: Source, body: &[u8]) -> Result<CallReport, Undecodable> {
         match self {
             Self::Autocalls(provider) => provider.decode(source, body),
+            Self::HappyRobot(provider) => provider.decode(source, body),
         }
     }
 
     fn call_id(&self, body: &[u8]) -> Option<ProviderCallId> {
         match self {
             Self::Autocalls(provider) => provider.call_id(body),
+            Self::HappyRobot(provider) => provider.call_id(body),
         }
     }
 }

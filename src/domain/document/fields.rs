@@ -10,11 +10,12 @@ use super::{Content, Cursor, Problem};
 pub struct Fields<'a> {
     cursor: Cursor<'a>,
     asked: RefCell<Vec<&'static str>>,
+    misplaced: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn new(cursor: Cursor<'a>) -> Self {
-        Self { cursor, asked: RefCell::default() }
+        Self { cursor, asked: RefCell::default(), misplaced: RefCell::default() }
     }
 
     /// The map itself, to report what concerns several of its fields.
@@ -67,13 +68,24 @@ impl<'a> Fields<'a> {
         cursor.filter(|cursor| !cursor.node().is_null())
     }
 
+    /// A key that exists, but not here: where it is written, it is reported with this reason rather than as unknown.
+    /// Answers whether it was written.
+    pub fn misplaced(&self, key: &'static str, message: &str, remedy: &str) -> bool {
+        self.misplaced.borrow_mut().push(key);
+        let Some(entry) = self.cursor.node().entry(key).filter(|entry| !entry.node.is_null()) else { return false };
+        self.cursor.entry(entry).key_problem::<()>(message, remedy);
+        true
+    }
+
     /// Reports the keys that nobody asked for.
     pub fn close(self) {
         let asked = self.asked.into_inner();
+        let misplaced = self.misplaced.into_inner();
         let Content::Map(entries) = &self.cursor.node().content else {
             return;
         };
-        for entry in entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
+        let nobodys = |key: &str| !asked.contains(&key) && !misplaced.contains(&key);
+        for entry in entries.iter().filter(|entry| nobodys(&entry.key)) {
             let mut problem = unknown_key(&entry.key, &asked);
             problem.place = entry.place.clone().or_else(|| self.cursor.node().place.clone());
             problem.path = self.cursor.entry(entry).path().to_owned();
