@@ -50,6 +50,18 @@ async fn nothing_is_written_when_anything_is_wrong(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn options_of_calls_are_refused_where_the_provider_takes_none(pool: PgPool) {
+    let scene = Scene::new(pool).await;
+    let asking = scene.file("asking.yaml", &format!("{CAMPAIGN}    call: {{ voice_id: v-1 }}\n"));
+    let said = scene.ask(&["campaign", "apply", &asking]).await;
+    let problem =
+        "campaigns[spring-renewals].call\n  the provider of its account takes no call options: remove the section";
+    assert!(said.contains(problem), "{said}");
+    let written: i64 = sqlx::query_scalar("select count(*) from campaign").fetch_one(&scene.desk.pool).await.unwrap();
+    assert_eq!(written, 0);
+}
+
+#[sqlx::test]
 async fn accounts_are_stopped_and_started(pool: PgPool) {
     let scene = Scene::with_campaign(pool).await;
     scene.daemon().await;

@@ -35,8 +35,9 @@ fn phase_of(run: &str, sessions: &[(&str, &str, &str)]) -> (Phase, Option<Answer
 }
 
 fn composed() -> String {
-    let sessions: Value = serde_json::from_str(&fixture("run_sessions.json")).expect("JSON");
-    format!("{{\"run\":{},\"sessions\":{}}}", fixture("run.json"), sessions["data"])
+    let read = |name: &str| serde_json::from_str::<Value>(&fixture(name)).expect("JSON");
+    let (sessions, page) = (read("run_sessions.json"), read("runs_page_with_columns.json"));
+    json!({"run": read("run.json"), "sessions": sessions["data"], "entry": page["data"][0]}).to_string()
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn until_there_are_sessions_nobody_was_rung() {
 #[test]
 fn every_session_status_has_its_meaning() {
     let of = |status| {
-        let (phase, who, _) = phase_of("running", &[("32", status, "00")]);
+        let (phase, who, _) = phase_of("completed", &[("32", status, "00")]);
         (phase, who)
     };
     assert_eq!(of("queued"), (Phase::Queued, None));
@@ -79,6 +80,19 @@ fn every_session_status_has_its_meaning() {
     assert_eq!(of("canceled"), (Phase::NotReached(Outcome::Canceled), None));
     assert_eq!(of("failed"), (Phase::NotReached(Outcome::Failed), None));
     assert_eq!(of("listening"), (Phase::Unrecognised, None));
+}
+
+#[test]
+fn nothing_is_over_before_the_run_is() {
+    for over in ["completed", "voicemail", "busy", "missed", "failed", "canceled"] {
+        assert_eq!(phase_of("running", &[("32", over, "00")]).0, Phase::Live, "{over}: it may ring again");
+    }
+    assert_eq!(phase_of("odd", &[("32", "completed", "00")]).0, Phase::Unrecognised);
+    let body = json!({
+        "run": {"id": RUN, "status": "odd"},
+        "sessions": [{"user_number": "+14155550132", "status": "completed", "type": "outbound"}],
+    });
+    assert_eq!(decode(Source::Call, &body.to_string()).status, "odd", "the word somebody has to look at");
 }
 
 #[test]

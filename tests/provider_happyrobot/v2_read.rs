@@ -1,33 +1,77 @@
 //! Reads of v2: runs with sessions, the list over all workflows, the account, and taking back.
 
-use outdial::domain::report::{Phase, Source};
+use outdial::domain::report::{CallReport, Phase, Source};
 use outdial::port::provider::{AccountStanding, CancelError, Provider, ReadError, ResultReads};
 use wiremock::matchers::{method, path, query_param};
 use wiremock::{Mock, MockServer};
 
 use super::support::{RUN, answer, call_id, decoded, fixture, query, text, v2};
 
-#[tokio::test]
-async fn a_run_is_read_together_with_its_sessions() {
+const WORKFLOW_RUNS: &str = "/api/v2/workflows/1c2d3e4f-0000-4000-8000-000000000001/runs";
+
+/// Serves a run with its sessions.
+async fn serving(run: &str) -> MockServer {
     let server = MockServer::start().await;
-    Mock::given(path(format!("/api/v2/runs/{RUN}"))).respond_with(answer(200, "run.json")).mount(&server).await;
+    Mock::given(path(format!("/api/v2/runs/{RUN}"))).respond_with(text(200, run)).mount(&server).await;
     Mock::given(path(format!("/api/v2/runs/{RUN}/sessions")))
         .and(query_param("page_size", "100"))
         .respond_with(answer(200, "run_sessions.json"))
         .mount(&server)
         .await;
-    let provider = v2(&server);
+    server
+}
+
+async fn read(server: &MockServer) -> CallReport {
+    let provider = v2(server);
     let body = provider.read_call(&call_id(RUN)).await.expect("read");
-    let report = decoded(&provider, Source::Call, std::str::from_utf8(&body).expect("text"));
+    decoded(&provider, Source::Call, std::str::from_utf8(&body).expect("text"))
+}
+
+#[tokio::test]
+async fn a_run_is_read_together_with_its_sessions_and_what_only_the_list_shows() {
+    let server = serving(&fixture("run.json")).await;
+    Mock::given(path(WORKFLOW_RUNS))
+        .and(query_param("start_date", "2026-03-02T09:00:04Z"))
+        .and(query_param("end_date", "2026-03-02T09:00:07Z"))
+        .respond_with(answer(200, "runs_page_with_columns.json"))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let report = read(&server).await;
     assert_eq!((report.phase, report.call_id), (Phase::AnsweredOver, Some(call_id(RUN))));
-    assert_eq!(provider.abilities().read_requests, 2, "and each is paid for");
+    assert_eq!(serde_json::Value::Object(report.extracted), serde_json::json!({"appointment_booked": true}));
+    assert_eq!(v2(&server).abilities().read_requests, 3, "and each is paid for");
+}
+
+#[tokio::test]
+async fn the_list_is_not_asked_about_a_run_that_goes_on() {
+    let server = serving(&fixture("run.json").replace("\"status\": \"completed\"", "\"status\": \"running\"")).await;
+    assert_eq!(read(&server).await.phase, Phase::Live);
+    assert_eq!(server.received_requests().await.expect("recorded").len(), 2);
+}
+
+#[tokio::test]
+async fn a_result_waits_for_a_list_that_is_away_and_not_for_one_that_does_not_have_it() {
+    for (status, body, waits) in [
+        (503, "", true),
+        (429, "{}", true),
+        (404, r#"{"error":"Not Found"}"#, false),
+        (400, r#"{"error":"Bad Request"}"#, false),
+        (200, r#"{"data":[],"pagination":{"hasNextPage":false}}"#, false),
+    ] {
+        let server = serving(&fixture("run.json")).await;
+        Mock::given(path(WORKFLOW_RUNS)).respond_with(text(status, body)).mount(&server).await;
+        let found = v2(&server).read_call(&call_id(RUN)).await;
+        assert_eq!(found.is_err(), waits, "{status}");
+    }
 }
 
 #[tokio::test]
 async fn a_run_whose_sessions_go_on_and_on_is_not_guessed_at() {
     let server = MockServer::start().await;
     let sessions = fixture("run_sessions.json").replace("\"has_next_page\": false", "\"has_next_page\": true");
-    Mock::given(path(format!("/api/v2/runs/{RUN}"))).respond_with(answer(200, "run.json")).mount(&server).await;
+    let run = fixture("run.json").replace("\"status\": \"completed\"", "\"status\": \"running\"");
+    Mock::given(path(format!("/api/v2/runs/{RUN}"))).respond_with(text(200, &run)).mount(&server).await;
     Mock::given(path(format!("/api/v2/runs/{RUN}/sessions"))).respond_with(text(200, &sessions)).mount(&server).await;
     assert!(matches!(v2(&server).read_call(&call_id(RUN)).await, Err(ReadError::Unreadable { .. })));
 }

@@ -148,6 +148,10 @@ impl HappyRobot {
             StatusCode::UNAUTHORIZED => ReadError::AccountStopped(AccountStanding::KeyRefused),
             StatusCode::FORBIDDEN => ReadError::AccountStopped(AccountStanding::Forbidden { reason }),
             StatusCode::TOO_MANY_REQUESTS => ReadError::RateLimited { retry_after: retry_after(&answer) },
+            // It does not pass by itself.
+            status if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
+                ReadError::Unreadable { reason: format!("HTTP {}: {reason}", status.as_u16()) }
+            }
             status => ReadError::Unavailable { reason: format!("HTTP {}: {reason}", status.as_u16()) },
         })
     }
@@ -248,7 +252,8 @@ impl Provider for HappyRobot {
             HappyRobotApi::V2 { .. } => Abilities {
                 list_proves_absence: false,
                 results: ResultReads::Call,
-                read_requests: 2,
+                // The run, its sessions, and its entry in the list once it is over.
+                read_requests: 3,
                 list_requests: u32::try_from(self.assistants.len()).unwrap_or(u32::MAX),
                 takes_call_options: false,
                 cancels: true,

@@ -1,7 +1,10 @@
 //! v2: runs of workflows, and the sessions in them that are the calls.
 //!
 //! A run is what we asked for, so its id is the call's id; a session is one connection of it. The list of runs shows
-//! neither number nor attempt, unless the workflow's runs table was given a column with it.
+//! neither number nor attempt, unless the workflow's runs table was given a column with it; those columns, what was learnt
+//! in the conversation among them, are shown by the list alone.
+//!
+//! Nothing is over before the run is: until then it may ring again, and what was learnt is not yet written down.
 
 use std::cmp::Reverse;
 
@@ -70,21 +73,57 @@ pub(super) fn placed_id(answer: &Fields<'_>) -> Option<ProviderCallId> {
     }
 }
 
-/// A run with its sessions, as one document: `{"run": …, "sessions": […]}`.
+/// A run with its sessions and, once it is over, its entry in the list, as one document:
+/// `{"run": …, "sessions": […], "entry": …}`.
 pub(super) async fn read_run(account: &HappyRobot, id: &ProviderCallId) -> Result<Bytes, ReadError> {
     let body = account.read(account.url(&["runs", id.as_str()]), ONE_BYTES_MAX).await?;
+    let run = repair(&body);
+    let fields = Fields::read(&run).and_then(unwrapped).map_err(unreadable)?;
+    let entry = match fields.text("status").map_err(unreadable)?.as_deref().map(of_run) {
+        Some(RunPhase::Done | RunPhase::BrokenOff(_)) => entry_of(account, &fields).await?,
+        Some(RunPhase::Waiting | RunPhase::Running | RunPhase::Unrecognised) | None => None,
+    };
     let mut url = account.url(&["runs", id.as_str(), "sessions"]);
     url.query_pairs_mut()
         .append_pair("page", "1")
         .append_pair("page_size", &PAGE_SESSIONS.to_string())
         .append_pair("sort", "asc");
     let sessions = account.read(url, ONE_BYTES_MAX).await?;
-    composed(&body, &sessions).map_err(unreadable)
+    composed(&run, &sessions, entry.as_deref()).map_err(unreadable)
 }
 
-fn composed(run: &[u8], sessions: &[u8]) -> Result<Bytes, Undecodable> {
-    let run = repair(run);
-    Fields::read(&run)?;
+/// The entry of a run in the list, found by when it was made; `None` where the list does not have it. A list that cannot
+/// be read for the moment is an error: somebody may have asked not to be called again.
+async fn entry_of(account: &HappyRobot, run: &Fields<'_>) -> Result<Option<String>, ReadError> {
+    let text = |name| run.id(name).ok().flatten();
+    let (Some(id), Some(workflow), Some(made_at)) =
+        (text("id"), text("workflow_id").or_else(|| text("use_case_id")), run.instant("timestamp"))
+    else {
+        return Ok(None);
+    };
+    let second = |offset: i64| Timestamp::from_second(made_at.as_second() + offset).unwrap_or(made_at).to_string();
+    let mut url = account.url(&["workflows", &workflow, "runs"]);
+    url.query_pairs_mut()
+        .append_pair("page", "1")
+        .append_pair("page_size", &PAGE_RUNS.to_string())
+        .append_pair("start_date", &second(-1))
+        .append_pair("end_date", &second(2));
+    let body = match account.read(url, PAGE_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(ReadError::NotFound | ReadError::Unreadable { .. }) => return Ok(None),
+        Err(error @ (ReadError::RateLimited { .. } | ReadError::AccountStopped(_) | ReadError::Unavailable { .. })) => {
+            return Err(error);
+        }
+    };
+    let document = repair(&body);
+    let page = page_of(&document, PAGE_RUNS).map_err(unreadable)?;
+    let is_it = |raw: &&&RawValue| {
+        Fields::read(raw.get()).is_ok_and(|entry| matches!(entry.id("id"), Ok(Some(found)) if found == id))
+    };
+    Ok(page.entries.iter().find(is_it).map(|raw| raw.get().to_owned()))
+}
+
+fn composed(run: &str, sessions: &[u8], entry: Option<&str>) -> Result<Bytes, Undecodable> {
     let sessions = repair(sessions);
     let page = page_of(&sessions, PAGE_SESSIONS)?;
     if page.more {
@@ -93,7 +132,8 @@ fn composed(run: &[u8], sessions: &[u8]) -> Result<Bytes, Undecodable> {
         return Err(Undecodable { field: "data".to_owned(), problem });
     }
     let sessions: Vec<&str> = page.entries.iter().map(|raw| raw.get()).collect();
-    Ok(Bytes::from(format!("{{\"run\":{},\"sessions\":[{}]}}", run.trim(), sessions.join(","))))
+    let (run, sessions, entry) = (run.trim(), sessions.join(","), entry.unwrap_or("null"));
+    Ok(Bytes::from(format!("{{\"run\":{run},\"sessions\":[{sessions}],\"entry\":{entry}}}")))
 }
 
 /// One page of the runs of every declared workflow, newest first. The number asked for is not looked at: runs show none.
@@ -203,12 +243,13 @@ pub(super) fn run_report(tokens: &Tokens, phone_field: &str, body: &[u8]) -> Res
     let whole = document.object("run")?;
     let listed = whole.is_none();
     let sessions = sessions(&document)?;
+    let entry = document.object("entry")?;
     let run = unwrapped(whole.unwrap_or(document))?;
     let word = run.text("status")?.ok_or_else(|| Undecodable {
         field: run.path_of("status"),
         problem: "expected a string, found nothing".to_owned(),
     })?;
-    let columns = run.value("data").ok().flatten().unwrap_or_default();
+    let columns = entry.as_ref().unwrap_or(&run).value("data").ok().flatten().unwrap_or_default();
     let mut report = CallReport {
         call_id: run.id("id")?.map(ProviderCallId::new),
         token: columns.as_object().and_then(|map| tokens.among([map])).or_else(|| tokens.anywhere(&columns)),
@@ -248,6 +289,9 @@ pub(super) fn run_report(tokens: &Tokens, phone_field: &str, body: &[u8]) -> Res
     report.phase = match (&session.phase, run_phase) {
         // The run broke off before this connection was begun.
         (Phase::Queued, RunPhase::BrokenOff(outcome)) => Phase::NotReached(outcome),
+        (Phase::AnsweredOver | Phase::NotReached(_), RunPhase::Waiting | RunPhase::Running) => Phase::Live,
+        // The run's own word stays: it is the one that somebody has to look at.
+        (Phase::AnsweredOver | Phase::NotReached(_), RunPhase::Unrecognised) => return Ok(unrecognised(report)),
         (phase, _) => phase.clone(),
     };
     report.status = status::kept(&session.word);
@@ -259,6 +303,10 @@ pub(super) fn run_report(tokens: &Tokens, phone_field: &str, body: &[u8]) -> Res
         report.finished_at = begun_at.zip(length).and_then(|(at, length)| at.checked_add(length).ok());
     }
     Ok(report)
+}
+
+fn unrecognised(report: CallReport) -> CallReport {
+    CallReport { phase: Phase::Unrecognised, ..report }
 }
 
 /// The run itself, where an answer wraps it in `data`; a run has a `data` of its own.
