@@ -147,7 +147,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         options.balance = balance;
     }
     if let Some(queue) = args.queue {
-        options.timing.queue = queue;
+        options.queue = queue;
     }
     options.log_file = args.log;
     if let Some(mix) = args.mix {

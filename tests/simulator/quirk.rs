@@ -137,14 +137,13 @@ async fn a_live_call_shows_a_word_nobody_knows_and_then_its_own() {
         })
     })
     .await;
-    for shape in [Shape::HappyRobotV1, Shape::HappyRobotV2] {
+    for (shape, path, pointer) in [
+        (Shape::HappyRobotV1, "/calls/{id}", "/status"),
+        (Shape::HappyRobotV2, "/runs/{id}/sessions", "/data/0/status"),
+    ] {
         let (simulator, client) = start(SimulatorOptions { clock: fast(1), ..quirky(shape, quirks.clone()) }).await;
         client.ring(PHONE).await.unwrap();
-        let id = simulator.calls()[0].wire_id.clone();
-        let (path, pointer) = match shape {
-            Shape::HappyRobotV1 => (format!("/calls/{id}"), "/status"),
-            _ => (format!("/runs/{id}/sessions"), "/data/0/status"),
-        };
+        let path = path.replace("{id}", &simulator.calls()[0].wire_id);
         odd.insert(client.get(&path).await.1.pointer(pointer).unwrap().as_str().unwrap().to_owned());
     }
     assert!(odd.iter().all(|word| word.contains('_') || word == "connecting"), "{odd:?}");

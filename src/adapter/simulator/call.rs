@@ -196,8 +196,6 @@ impl FromStr for OutcomeMix {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timing {
-    /// From accepting the request until the provider begins to dial.
-    pub queue: Span,
     /// From beginning to dial until the phone rings (or is busy, or fails).
     pub setup: Span,
     /// Ringing until somebody answers.
@@ -215,7 +213,6 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            queue: Span::ZERO,
             setup: Span::milliseconds(500, 3_000),
             ring: Span::seconds(3, 25),
             ring_out: Span::seconds(30, 30),
@@ -231,6 +228,7 @@ pub(super) struct Plan<'a> {
     pub seed: u64,
     pub mix: &'a OutcomeMix,
     pub timing: &'a Timing,
+    pub queue: Span,
     pub list_lag: Span,
 }
 
@@ -246,7 +244,7 @@ impl Plan<'_> {
             [timing.setup, timing.ring, timing.ring_out, timing.talk, timing.evaluation]
                 .map(|span| span.draw(&mut dice));
         let lag = self.list_lag.draw(&mut dice);
-        let queued_until = accepted_at + timing.queue.draw(&mut dice);
+        let queued_until = accepted_at + self.queue.draw(&mut dice);
         let starts_at = asked.not_before.map_or(queued_until, |at| at.max(queued_until));
         let rings_at = starts_at + setup;
         let (ringing_at, answered_at, ended_at, completed_at) = match fate {
@@ -388,8 +386,13 @@ mod tests {
     use super::*;
 
     fn call(fate: Fate, rung_before: u64, accepted_at: &str) -> CallRecord {
-        let plan =
-            Plan { seed: 1, mix: &OutcomeMix::only(fate), timing: &Timing::default(), list_lag: Span::seconds(10, 90) };
+        let plan = Plan {
+            seed: 1,
+            mix: &OutcomeMix::only(fate),
+            timing: &Timing::default(),
+            queue: Span::ZERO,
+            list_lag: Span::seconds(10, 90),
+        };
         plan.call(request(), rung_before, accepted_at.parse().unwrap())
     }
 
@@ -423,9 +426,10 @@ mod tests {
     #[test]
     fn a_call_waits_and_talks_no_longer_than_it_may() {
         let at: Timestamp = "2026-03-02T09:00:00Z".parse().unwrap();
-        let timing = Timing { queue: Span::seconds(30, 30), talk: Span::seconds(100, 100), ..Timing::default() };
+        let timing = Timing { talk: Span::seconds(100, 100), ..Timing::default() };
         let mix = OutcomeMix::only(Fate::GoalMet);
-        let plan = Plan { seed: 1, mix: &mix, timing: &timing, list_lag: Span::ZERO };
+        let queue = Span::seconds(30, 30);
+        let plan = Plan { seed: 1, mix: &mix, timing: &timing, queue, list_lag: Span::ZERO };
         let starts_after = |not_before: Option<Timestamp>| {
             let mut request = request();
             request.asked.not_before = not_before;

@@ -94,6 +94,8 @@ pub struct SimulatorOptions {
     pub mix: OutcomeMix,
     /// How long calls take.
     pub timing: Timing,
+    /// How long a call waits until the provider begins to dial, civil. Until it rings, HappyRobot v2 can cancel it.
+    pub queue: Span,
     /// What goes wrong.
     pub faults: Faults,
     /// What it does that no document says.
@@ -128,6 +130,7 @@ impl Default for SimulatorOptions {
             balance: 1_000_000.0,
             mix: OutcomeMix::default(),
             timing: Timing::default(),
+            queue: Span::ZERO,
             faults: Faults::default(),
             quirks: Quirks::default(),
             echo_variables: true,
@@ -208,7 +211,8 @@ impl Simulator {
         let address = listener.local_addr().map_err(listen_error)?;
         let (webhooks, due) = mpsc::unbounded_channel();
         let family = options.shape.family();
-        let nature = Nature { family, seed: options.seed, mix: options.mix, timing: options.timing };
+        let (seed, mix, timing, queue) = (options.seed, options.mix, options.timing, options.queue);
+        let nature = Nature { family, seed, mix, timing, queue };
         let mut world = World::new(nature, dialect, options.assistants, options.faults);
         world.balance_micros = micros(options.balance);
         world.calls_per_day = options.calls_per_day;

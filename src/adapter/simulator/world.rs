@@ -18,6 +18,7 @@ use super::fault::{Fault, Faults};
 use super::rate::{RateLimit, Throttle, Throttled};
 use super::request::{CallRequest, is_e164};
 use super::shape::Family;
+use super::span::Span;
 use super::webhook::{Due, Event};
 
 /// The id of the first call. Any number that no other table of a test uses will do.
@@ -126,6 +127,7 @@ pub(super) struct Nature {
     pub seed: u64,
     pub mix: OutcomeMix,
     pub timing: Timing,
+    pub queue: Span,
 }
 
 pub(super) struct World {
@@ -273,8 +275,8 @@ impl World {
         let rung_before = history.calls.len() as u64;
         history.calls.push(index);
         self.by_assistant.entry(assistant_id).or_default().push(index);
-        let Nature { family, seed, mix, timing } = &self.nature;
-        let plan = Plan { seed: *seed, mix, timing, list_lag: self.faults.list_lag };
+        let Nature { family, seed, mix, timing, queue } = &self.nature;
+        let plan = Plan { seed: *seed, mix, timing, queue: *queue, list_lag: self.faults.list_lag };
         let call_id = self.first_call_id + index as u64;
         let request = Request { call_id, wire_id: family.wire_id(call_id), assistant_id, asked, unreachable, fault };
         let call = Arc::new(plan.call(request, rung_before, now));
@@ -393,7 +395,6 @@ mod tests {
     use super::super::call::Fate;
     use super::super::quirk::Quirks;
     use super::super::shape::Shape;
-    use super::super::span::Span;
     use super::*;
 
     fn second(second: i64) -> Timestamp {
@@ -402,7 +403,7 @@ mod tests {
 
     fn world(list_lag: Span) -> World {
         let (seed, mix, timing) = (1, OutcomeMix::only(Fate::NoAnswer), Timing::default());
-        let nature = Nature { family: Shape::Famulor.family(), seed, mix, timing };
+        let nature = Nature { family: Shape::Famulor.family(), seed, mix, timing, queue: Span::ZERO };
         let dialect = Dialect {
             shape: Shape::Famulor,
             seed,
