@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::call::{CallRecord, OutcomeMix, Plan, Request, Status, Timing};
+use super::assistant::Assistant;
+use super::call::{CallRecord, Plan, Request, Status, Timing};
 use super::dialect::Dialect;
 use super::dice::Dice;
 use super::fault::{Fault, Faults};
+use super::mix::OutcomeMix;
 use super::rate::{RateLimit, Throttle, Throttled};
 use super::request::{CallRequest, is_e164};
 use super::shape::Family;
@@ -29,68 +29,6 @@ const FIRST_LARGE_CALL_ID: u64 = (1 << 53) + 1;
 
 /// How long the daily cap looks back, civil.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-
-/// One assistant of the account.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Assistant {
-    /// Its id.
-    pub id: u64,
-    /// Its name.
-    pub name: String,
-    /// Whether it calls out; the others are only listed among all assistants.
-    pub outbound: bool,
-    /// Whether it may be used.
-    pub active: bool,
-    /// `pipeline` or `multimodal`.
-    pub mode: String,
-    /// The provider's number for its language.
-    pub language_id: u64,
-    /// Its IANA zone.
-    pub timezone: String,
-    /// The variables it declares, with their defaults.
-    pub variables: Map<String, Value>,
-    /// What it says first.
-    pub initial_message: String,
-    /// How it behaves.
-    pub system_prompt: String,
-    /// The provider's number for its voice.
-    pub voice_id: u64,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-    /// When it was deleted.
-    pub deleted_at: Option<Timestamp>,
-    /// Where results are sent.
-    pub webhook_url: Option<String>,
-    /// Headers sent along with them. Only HappyRobot has such.
-    pub webhook_headers: BTreeMap<String, String>,
-    /// Whether only completed calls are reported. The vendor's default is true. HappyRobot reports all.
-    pub send_webhook_only_on_completed: bool,
-}
-
-impl Assistant {
-    /// An active outbound assistant without a webhook.
-    pub fn new(id: u64, name: &str) -> Self {
-        Self {
-            id,
-            name: name.to_owned(),
-            outbound: true,
-            active: true,
-            mode: "pipeline".to_owned(),
-            language_id: 1,
-            timezone: "America/New_York".to_owned(),
-            variables: Map::from_iter([("company_name".to_owned(), "Harbour Energy".into())]),
-            initial_message: "Good day, do you have a minute?".to_owned(),
-            system_prompt: "Speak politely, ask for an appointment.".to_owned(),
-            voice_id: 8,
-            updated_at: Timestamp::constant(1_770_741_000, 0),
-            deleted_at: None,
-            webhook_url: None,
-            webhook_headers: BTreeMap::new(),
-            send_webhook_only_on_completed: true,
-        }
-    }
-}
 
 /// Why a well-formed request places nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -392,7 +330,7 @@ fn partition_point(count: usize, is_before: impl Fn(usize) -> bool) -> usize {
 mod tests {
     use jiff::tz::TimeZone;
 
-    use super::super::call::Fate;
+    use super::super::mix::Fate;
     use super::super::quirk::Quirks;
     use super::super::shape::Shape;
     use super::*;
