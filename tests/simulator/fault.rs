@@ -249,3 +249,23 @@ async fn the_list_is_late_in_every_shape() {
         assert_eq!(client.get(&format!("{one}/{}", simulator.calls()[0].wire_id)).await.0, 200, "{shape}");
     }
 }
+
+#[tokio::test]
+async fn a_cancel_that_is_not_answered_may_have_canceled() {
+    for (reads, canceled) in [
+        (ReadFaults { connection_lost: 1.0, ..ReadFaults::default() }, true),
+        (ReadFaults { truncated_json: 1.0, ..ReadFaults::default() }, true),
+        (ReadFaults { server_error: 1.0, ..ReadFaults::default() }, false),
+        (ReadFaults { html: 1.0, ..ReadFaults::default() }, false),
+    ] {
+        let queue = Span::seconds(600, 600);
+        let options = SimulatorOptions { queue, clock: fast(1), ..shaped(Shape::HappyRobotV2) };
+        let (simulator, client) = start(options).await;
+        client.ring(PHONE).await.unwrap();
+        simulator.set_faults(Faults { reads, ..Faults::default() }).unwrap();
+        let path = format!("/runs/{}/cancel", simulator.calls()[0].wire_id);
+        // What comes back, if anything, is not what says so.
+        let _ = client.request(Method::POST, &path).send().await;
+        assert_eq!(simulator.calls()[0].canceled_at.is_some(), canceled);
+    }
+}
