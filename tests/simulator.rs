@@ -7,6 +7,7 @@ mod simulator {
 
     mod account;
     mod autocalls;
+    mod command;
     mod fault;
     mod happyrobot_v1;
     mod happyrobot_v2;

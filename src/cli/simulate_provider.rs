@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
     listen: SocketAddr,
     /// How it answers: `famulor` with call ids, `sondos` and `white-label` without, `happyrobot-v1`, `happyrobot-v2`.
-    #[arg(long, default_value = "famulor", verbatim_doc_comment)]
+    #[arg(long, default_value = "famulor")]
     shape: Shape,
     /// The API key it accepts.
     #[arg(long, default_value = "simulated-key", env = "OUTDIAL_SIMULATOR_KEY", hide_env_values = true)]
@@ -59,14 +59,14 @@ pub struct Args {
     /// Do not echo the variables of a call in its results, as some brands may.
     #[arg(long)]
     no_echo: bool,
-    #[command(flatten)]
-    quirks: QuirkArgs,
     /// The civil clock, as `outdial run` prints it at its start: CIVIL/REAL/FACTOR.
     #[arg(long, value_name = "CLOCK")]
     clock: Option<ScaledClock>,
     /// Append every request, call and webhook to this file, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    #[command(flatten)]
+    quirks: QuirkArgs,
 }
 
 /// What a provider does that no document says.
@@ -147,7 +147,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         options.balance = balance;
     }
     if let Some(queue) = args.queue {
-        options.timing.queue = queue;
+        options.queue = queue;
     }
     options.log_file = args.log;
     if let Some(mix) = args.mix {

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use outdial::adapter::simulator::{
-    Assistant, AssistantChange, Fate, Faults, OutcomeMix, Shape, SimulatorOptions, Span,
+    Assistant, AssistantChange, Fate, Faults, OutcomeMix, Shape, SimulatorOptions, Span, Timing,
 };
 use serde_json::{Value, json};
 
@@ -49,7 +49,9 @@ async fn a_white_label_says_less_and_types_it_differently() {
 
 #[tokio::test]
 async fn sondos_mixes_the_two_and_speaks_english() {
-    let (simulator, client) = start(SimulatorOptions { echo_variables: false, ..shaped(Shape::Sondos) }).await;
+    // Two real seconds: the first reading comes before the end.
+    let timing = Timing { talk: Span::seconds(2_000, 2_000), ..Timing::default() };
+    let (simulator, client) = start(SimulatorOptions { timing, echo_variables: false, ..shaped(Shape::Sondos) }).await;
     let (status, body) = split(client.ring(PHONE).await.unwrap()).await;
     assert_eq!((status, body), (200, json!({"message": "Call initiated successfully", "data": {}})));
     let path = format!("/user/calls/{}", simulator.calls()[0].call_id);

@@ -182,50 +182,55 @@ async fn webhooks_are_lost_doubled_delayed_and_overtaken() {
     .await;
 }
 
-/// Every event of a call is lost, doubled or late by itself.
 #[tokio::test]
-async fn webhooks_of_happyrobot_are_hit_one_by_one() {
-    for (shape, path) in [(Shape::HappyRobotV1, "/type"), (Shape::HappyRobotV2, "/data/status/current")] {
-        let server = receiver().await;
-        let timing = Timing { talk: Span::seconds(5, 5), ..Timing::default() };
-        let (simulator, client) = start(SimulatorOptions { timing, ..shaped(shape) }.with_webhook(&server.uri())).await;
-        let hit = |fault: Fault| -> Faults { format!("{fault}=1,webhook_late_by=200").parse().unwrap() };
-        simulator.set_faults(hit(Fault::WebhookLost)).unwrap();
-        client.ring(&phone(1)).await.unwrap();
-        eventually("both losses", || async { (simulator.webhooks().len() == 2).then_some(()) }).await;
-        assert!(
-            simulator.webhooks().iter().all(|lost| lost.status.is_none() && lost.fault == Some(Fault::WebhookLost))
-        );
+async fn hooks_of_happyrobot_v1_are_hit_one_by_one() {
+    webhooks_are_hit_one_by_one(Shape::HappyRobotV1, "/type").await;
+}
 
-        simulator.set_faults(hit(Fault::WebhookTwice)).unwrap();
-        client.ring(&phone(2)).await.unwrap();
-        let twice = received(&server, 4).await;
-        let (mut kinds, whole): (Vec<_>, BTreeSet<_>) =
-            twice.iter().map(|body| (body.pointer(path).unwrap().to_string(), body.to_string())).unzip();
-        kinds.dedup();
-        assert_eq!((kinds.len(), whole.len()), (2, 2), "{twice:?}");
+#[tokio::test]
+async fn events_of_happyrobot_v2_are_hit_one_by_one() {
+    webhooks_are_hit_one_by_one(Shape::HappyRobotV2, "/data/status/current").await;
+}
 
-        // The first event of the call arrives long after its last.
-        simulator.set_faults("webhook_late=0.5,webhook_late_by=500".parse().unwrap()).unwrap();
-        let mut number = 10;
-        eventually("events the wrong way round", || {
-            number += 1;
-            let (simulator, client) = (&simulator, &client);
-            async move {
-                client.ring(&phone(number)).await.unwrap();
-                let sent = simulator.webhooks();
-                sent.iter().enumerate().find(|(at, webhook)| {
-                    let later = &sent[at + 1..];
-                    webhook.fault.is_none()
-                        && later
-                            .iter()
-                            .any(|other| other.call_id == webhook.call_id && other.fault == Some(Fault::WebhookLate))
-                })?;
-                Some(())
-            }
-        })
-        .await;
-    }
+/// Every event of a call is lost, doubled or late by itself. What is at `path` tells the events of a call apart.
+async fn webhooks_are_hit_one_by_one(shape: Shape, path: &str) {
+    let server = receiver().await;
+    let timing = Timing { talk: Span::seconds(5, 5), ..Timing::default() };
+    let (simulator, client) = start(SimulatorOptions { timing, ..shaped(shape) }.with_webhook(&server.uri())).await;
+    let hit = |fault: Fault| -> Faults { format!("{fault}=1,webhook_late_by=200").parse().unwrap() };
+    simulator.set_faults(hit(Fault::WebhookLost)).unwrap();
+    client.ring(&phone(1)).await.unwrap();
+    eventually("both losses", || async { (simulator.webhooks().len() == 2).then_some(()) }).await;
+    assert!(simulator.webhooks().iter().all(|lost| lost.status.is_none() && lost.fault == Some(Fault::WebhookLost)));
+
+    simulator.set_faults(hit(Fault::WebhookTwice)).unwrap();
+    client.ring(&phone(2)).await.unwrap();
+    let twice = received(&server, 4).await;
+    let (mut kinds, whole): (Vec<_>, BTreeSet<_>) =
+        twice.iter().map(|body| (body.pointer(path).unwrap().to_string(), body.to_string())).unzip();
+    kinds.dedup();
+    assert_eq!((kinds.len(), whole.len()), (2, 2), "{twice:?}");
+
+    // The first event of the call arrives long after its last.
+    simulator.set_faults("webhook_late=0.5,webhook_late_by=500".parse().unwrap()).unwrap();
+    let mut number = 10;
+    eventually("events the wrong way round", || {
+        number += 1;
+        let (simulator, client) = (&simulator, &client);
+        async move {
+            client.ring(&phone(number)).await.unwrap();
+            let sent = simulator.webhooks();
+            sent.iter().enumerate().find(|(at, webhook)| {
+                let later = &sent[at + 1..];
+                webhook.fault.is_none()
+                    && later
+                        .iter()
+                        .any(|other| other.call_id == webhook.call_id && other.fault == Some(Fault::WebhookLate))
+            })?;
+            Some(())
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -242,5 +247,25 @@ async fn the_list_is_late_in_every_shape() {
         let (_, page) = client.get(list).await;
         assert_eq!(page[items], json!([]), "{shape}");
         assert_eq!(client.get(&format!("{one}/{}", simulator.calls()[0].wire_id)).await.0, 200, "{shape}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_that_is_not_answered_may_have_canceled() {
+    for (reads, canceled) in [
+        (ReadFaults { connection_lost: 1.0, ..ReadFaults::default() }, true),
+        (ReadFaults { truncated_json: 1.0, ..ReadFaults::default() }, true),
+        (ReadFaults { server_error: 1.0, ..ReadFaults::default() }, false),
+        (ReadFaults { html: 1.0, ..ReadFaults::default() }, false),
+    ] {
+        let queue = Span::seconds(600, 600);
+        let options = SimulatorOptions { queue, clock: fast(1), ..shaped(Shape::HappyRobotV2) };
+        let (simulator, client) = start(options).await;
+        client.ring(PHONE).await.unwrap();
+        simulator.set_faults(Faults { reads, ..Faults::default() }).unwrap();
+        let path = format!("/runs/{}/cancel", simulator.calls()[0].wire_id);
+        // What comes back, if anything, is not what says so.
+        let _ = client.request(Method::POST, &path).send().await;
+        assert_eq!(simulator.calls()[0].canceled_at.is_some(), canceled);
     }
 }

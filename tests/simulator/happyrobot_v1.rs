@@ -82,8 +82,11 @@ async fn a_dial_is_answered_field_by_field_and_without_a_status() {
 }
 
 async fn life_of(fate: Fate) -> (SimulatorHandle, Client, String) {
-    let timing = Timing { queue: Span::seconds(60, 60), ..Timing::default() };
-    let (simulator, client) = start(SimulatorOptions { mix: OutcomeMix::only(fate), timing, ..v1() }).await;
+    // Long enough in real time to be seen by somebody who looks all the time.
+    let (setup, ring, talk) = (Span::seconds(200, 200), Span::seconds(400, 400), Span::seconds(400, 400));
+    let timing = Timing { setup, ring, talk, ..Timing::default() };
+    let queue = Span::seconds(400, 400);
+    let (simulator, client) = start(SimulatorOptions { mix: OutcomeMix::only(fate), timing, queue, ..v1() }).await;
     let (_, body) = split(client.ring(PHONE).await.unwrap()).await;
     let path = format!("/calls/{}", body["id"].as_str().unwrap());
     (simulator, client, path)

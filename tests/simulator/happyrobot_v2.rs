@@ -141,9 +141,9 @@ async fn sessions_end_in_the_words_of_this_api() {
 #[tokio::test]
 async fn a_run_waits_without_a_session_and_can_be_canceled_until_it_rings() {
     let server = receiver().await;
-    let timing = Timing { queue: Span::seconds(600, 600), ..Timing::default() };
+    let queue = Span::seconds(600, 600);
     let (simulator, client) =
-        start(SimulatorOptions { timing, clock: fast(1), ..v2() }.with_webhook(&server.uri())).await;
+        start(SimulatorOptions { queue, clock: fast(1), ..v2() }.with_webhook(&server.uri())).await;
     let id = run(&client, PHONE).await;
     assert_eq!(client.get(&format!("/runs/{id}")).await.1["status"], "scheduled");
     assert_eq!(client.get(&format!("/runs/{id}/sessions")).await.1["data"], json!([]));

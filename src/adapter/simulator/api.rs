@@ -256,11 +256,22 @@ impl App {
         }
     }
 
+    /// Cancels, with the faults of reading: a connection that is lost, or an answer that is cut, hides a canceled call.
     fn cancel_call(&self, dialect: &Dialect, call: &str) -> Answer {
-        match dialect.family().cancel(self, dialect, call) {
+        let fault = locked(&self.world).fate_of_read();
+        let canceled = || match dialect.family().cancel(self, dialect, call) {
             Ok((body, call_id)) => Answer { call_id: Some(call_id), ..Answer::json(200, body) },
             Err((status, body)) => Answer::json(status, body),
-        }
+        };
+        let answer = match fault {
+            Some(Fault::Html) => Answer::page(200, None),
+            Some(Fault::ServerError) => server_error(dialect),
+            Some(Fault::RateLimited) => rate_limited(dialect, false, locked(&self.world).faults().retry_after),
+            Some(Fault::ConnectionLost) => canceled().delivered(Delivery::Cut),
+            Some(Fault::TruncatedJson) => canceled().delivered(Delivery::Half),
+            _ => canceled(),
+        };
+        Answer { fault, ..answer }
     }
 
     /// Cancels a call and reports that; false where it has rung.

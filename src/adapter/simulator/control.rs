@@ -1,7 +1,6 @@
 //! Control over HTTP below `/_sim`, for tests and people that talk to a simulator in another process. No key needed,
 //! and nobody else's machine is listened to.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,18 +8,17 @@ use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::App;
+use super::assistant::AssistantChange;
 use super::call::CallRecord;
 use super::fault::Faults;
 use super::line::Cutter;
 use super::log::{Record, RequestRecord, WebhookRecord, locked};
 use super::quirk::{InvalidQuirks, Quirks};
 use super::rate::RateLimit;
-use super::world::Assistant;
 
 /// Refuses whoever does not sit on the same machine.
 pub(super) async fn only_from_here(ConnectInfo(cutter): ConnectInfo<Cutter>, request: Request, next: Next) -> Response {
@@ -68,30 +66,6 @@ pub(super) async fn webhooks(State(app): State<Arc<App>>) -> Json<Vec<WebhookRec
 /// `GET /_sim/clock`: the civil time and the clock's literal.
 pub(super) async fn clock(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({"now": app.clock.now(), "clock": app.clock.to_string()}))
-}
-
-/// What can be changed about an assistant; what is left out stays.
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct AssistantChange {
-    /// Whether it may be used.
-    pub active: Option<bool>,
-    /// Whether it is deleted. What it did before is still reported.
-    pub deleted: Option<bool>,
-    /// Its name.
-    pub name: Option<String>,
-    /// What it says first.
-    pub initial_message: Option<String>,
-    /// How it behaves.
-    pub system_prompt: Option<String>,
-    /// The provider's number for its voice.
-    pub voice_id: Option<u64>,
-    /// Where results are sent; empty for nowhere.
-    pub webhook_url: Option<String>,
-    /// Headers sent along with results.
-    pub webhook_headers: Option<BTreeMap<String, String>>,
-    /// Whether only completed calls are reported.
-    pub send_webhook_only_on_completed: Option<bool>,
 }
 
 /// `POST /_sim/assistants/{id}`, or `all`.
@@ -199,29 +173,5 @@ impl App {
         let mut world = locked(&self.world);
         world.dialect = Arc::new(world.dialect.with_quirks(quirks)?);
         Ok(())
-    }
-}
-
-impl AssistantChange {
-    fn apply(&self, assistant: &mut Assistant, now: Timestamp) {
-        fn set<T: Clone>(field: &mut T, value: &Option<T>) {
-            if let Some(value) = value {
-                field.clone_from(value);
-            }
-        }
-        set(&mut assistant.active, &self.active);
-        set(&mut assistant.name, &self.name);
-        set(&mut assistant.initial_message, &self.initial_message);
-        set(&mut assistant.system_prompt, &self.system_prompt);
-        set(&mut assistant.voice_id, &self.voice_id);
-        set(&mut assistant.webhook_headers, &self.webhook_headers);
-        set(&mut assistant.send_webhook_only_on_completed, &self.send_webhook_only_on_completed);
-        if let Some(url) = &self.webhook_url {
-            assistant.webhook_url = Some(url.clone()).filter(|url| !url.is_empty());
-        }
-        if let Some(deleted) = self.deleted {
-            assistant.deleted_at = deleted.then_some(now);
-        }
-        assistant.updated_at = now;
     }
 }

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
-use super::call::{CallRecord, Fate, Status};
+use super::call::{CallRecord, Status};
 use super::dice::Dice;
 use super::message::{Language, Message};
+use super::mix::Fate;
 use super::quirk::{InvalidQuirks, Quirks};
 use super::shape::{Family, Shape};
 

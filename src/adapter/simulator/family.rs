@@ -4,6 +4,7 @@ use axum::http::Uri;
 use serde_json::Value;
 
 use super::App;
+use super::assistant::Assistant;
 use super::autocalls;
 use super::call::CallRecord;
 use super::dialect::Dialect;
@@ -12,7 +13,7 @@ use super::message::Message;
 use super::request::{CallRequest, Found, Malformed, Refused, Route};
 use super::shape::Family;
 use super::webhook::Event;
-use super::world::{Assistant, Refusal};
+use super::world::Refusal;
 
 impl Family {
     /// The path all others begin with.

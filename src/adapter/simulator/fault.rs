@@ -87,7 +87,7 @@ pub struct Faults {
     pub webhook_late_by: Span,
     /// Probability of [`Fault::WebhookOutOfOrder`].
     pub webhook_out_of_order: f64,
-    /// Faults of reading: assistants, calls, balance.
+    /// Faults of reading: assistants, calls, balance; also of canceling.
     pub reads: ReadFaults,
 }
 

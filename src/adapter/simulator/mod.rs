@@ -13,6 +13,7 @@
 //! `log` are for the observer.
 
 mod api;
+mod assistant;
 mod autocalls;
 mod call;
 mod control;
@@ -25,6 +26,7 @@ mod happyrobot;
 mod line;
 mod log;
 mod message;
+mod mix;
 pub mod oracle;
 mod quirk;
 mod rate;
@@ -50,20 +52,19 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::call::{CallRecord, Fate, InvalidMix, OutcomeMix, Timing};
-pub use self::control::AssistantChange;
-use self::control::AssistantChange as Change;
+pub use self::assistant::{Assistant, AssistantChange};
+pub use self::call::{CallRecord, Timing};
 use self::dialect::Dialect;
 pub use self::fault::{Fault, Faults, InvalidFaults, ReadFaults};
 use self::line::{CuttableListener, Cutter};
 use self::log::{Log, locked};
 pub use self::log::{Record, RequestRecord, WebhookRecord};
 pub use self::message::Language;
+pub use self::mix::{Fate, InvalidMix, OutcomeMix};
 pub use self::quirk::{InvalidQuirks, Quirks};
 pub use self::rate::{Burst, RateLimit};
 pub use self::shape::{Shape, UnknownShape};
 pub use self::span::{InvalidSpan, Span};
-pub use self::world::Assistant;
 use self::world::{Nature, World};
 use crate::adapter::clock::ScaledClock;
 
@@ -94,6 +95,8 @@ pub struct SimulatorOptions {
     pub mix: OutcomeMix,
     /// How long calls take.
     pub timing: Timing,
+    /// How long a call waits until the provider begins to dial, civil. Until it rings, HappyRobot v2 can cancel it.
+    pub queue: Span,
     /// What goes wrong.
     pub faults: Faults,
     /// What it does that no document says.
@@ -128,6 +131,7 @@ impl Default for SimulatorOptions {
             balance: 1_000_000.0,
             mix: OutcomeMix::default(),
             timing: Timing::default(),
+            queue: Span::ZERO,
             faults: Faults::default(),
             quirks: Quirks::default(),
             echo_variables: true,
@@ -208,7 +212,8 @@ impl Simulator {
         let address = listener.local_addr().map_err(listen_error)?;
         let (webhooks, due) = mpsc::unbounded_channel();
         let family = options.shape.family();
-        let nature = Nature { family, seed: options.seed, mix: options.mix, timing: options.timing };
+        let (seed, mix, timing, queue) = (options.seed, options.mix, options.timing, options.queue);
+        let nature = Nature { family, seed, mix, timing, queue };
         let mut world = World::new(nature, dialect, options.assistants, options.faults);
         world.balance_micros = micros(options.balance);
         world.calls_per_day = options.calls_per_day;
@@ -312,7 +317,7 @@ impl SimulatorHandle {
 
     /// Activates or deactivates an assistant; false where there is none.
     pub fn set_assistant_status(&self, id: u64, active: bool) -> bool {
-        self.app.change_assistants(Some(id), &Change { active: Some(active), ..Change::default() })
+        self.app.change_assistants(Some(id), &AssistantChange { active: Some(active), ..AssistantChange::default() })
     }
 
     /// Changes one assistant, or all; false where there is none.
@@ -322,7 +327,10 @@ impl SimulatorHandle {
 
     /// Sends the results of every assistant to `url`, those of calls that are live included.
     pub fn set_webhook_url(&self, url: &str) {
-        self.app.change_assistants(None, &Change { webhook_url: Some(url.to_owned()), ..Change::default() });
+        self.app.change_assistants(
+            None,
+            &AssistantChange { webhook_url: Some(url.to_owned()), ..AssistantChange::default() },
+        );
     }
 
     /// Sets the account's money.

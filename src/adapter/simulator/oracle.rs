@@ -133,7 +133,7 @@ fn by_start(calls: &[CallRecord]) -> Vec<&CallRecord> {
 mod tests {
     use serde_json::Map;
 
-    use super::super::call::Fate;
+    use super::super::mix::Fate;
     use super::*;
 
     /// A call to `phone` that is live from second `from` until second `until`.

@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::call::{CallRecord, OutcomeMix, Plan, Request, Status, Timing};
+use super::assistant::Assistant;
+use super::call::{CallRecord, Plan, Request, Status, Timing};
 use super::dialect::Dialect;
 use super::dice::Dice;
 use super::fault::{Fault, Faults};
+use super::mix::OutcomeMix;
 use super::rate::{RateLimit, Throttle, Throttled};
 use super::request::{CallRequest, is_e164};
 use super::shape::Family;
+use super::span::Span;
 use super::webhook::{Due, Event};
 
 /// The id of the first call. Any number that no other table of a test uses will do.
@@ -28,68 +29,6 @@ const FIRST_LARGE_CALL_ID: u64 = (1 << 53) + 1;
 
 /// How long the daily cap looks back, civil.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-
-/// One assistant of the account.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Assistant {
-    /// Its id.
-    pub id: u64,
-    /// Its name.
-    pub name: String,
-    /// Whether it calls out; the others are only listed among all assistants.
-    pub outbound: bool,
-    /// Whether it may be used.
-    pub active: bool,
-    /// `pipeline` or `multimodal`.
-    pub mode: String,
-    /// The provider's number for its language.
-    pub language_id: u64,
-    /// Its IANA zone.
-    pub timezone: String,
-    /// The variables it declares, with their defaults.
-    pub variables: Map<String, Value>,
-    /// What it says first.
-    pub initial_message: String,
-    /// How it behaves.
-    pub system_prompt: String,
-    /// The provider's number for its voice.
-    pub voice_id: u64,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-    /// When it was deleted.
-    pub deleted_at: Option<Timestamp>,
-    /// Where results are sent.
-    pub webhook_url: Option<String>,
-    /// Headers sent along with them. Only HappyRobot has such.
-    pub webhook_headers: BTreeMap<String, String>,
-    /// Whether only completed calls are reported. The vendor's default is true. HappyRobot reports all.
-    pub send_webhook_only_on_completed: bool,
-}
-
-impl Assistant {
-    /// An active outbound assistant without a webhook.
-    pub fn new(id: u64, name: &str) -> Self {
-        Self {
-            id,
-            name: name.to_owned(),
-            outbound: true,
-            active: true,
-            mode: "pipeline".to_owned(),
-            language_id: 1,
-            timezone: "America/New_York".to_owned(),
-            variables: Map::from_iter([("company_name".to_owned(), "Harbour Energy".into())]),
-            initial_message: "Good day, do you have a minute?".to_owned(),
-            system_prompt: "Speak politely, ask for an appointment.".to_owned(),
-            voice_id: 8,
-            updated_at: Timestamp::constant(1_770_741_000, 0),
-            deleted_at: None,
-            webhook_url: None,
-            webhook_headers: BTreeMap::new(),
-            send_webhook_only_on_completed: true,
-        }
-    }
-}
 
 /// Why a well-formed request places nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +65,7 @@ pub(super) struct Nature {
     pub seed: u64,
     pub mix: OutcomeMix,
     pub timing: Timing,
+    pub queue: Span,
 }
 
 pub(super) struct World {
@@ -273,8 +213,8 @@ impl World {
         let rung_before = history.calls.len() as u64;
         history.calls.push(index);
         self.by_assistant.entry(assistant_id).or_default().push(index);
-        let Nature { family, seed, mix, timing } = &self.nature;
-        let plan = Plan { seed: *seed, mix, timing, list_lag: self.faults.list_lag };
+        let Nature { family, seed, mix, timing, queue } = &self.nature;
+        let plan = Plan { seed: *seed, mix, timing, queue: *queue, list_lag: self.faults.list_lag };
         let call_id = self.first_call_id + index as u64;
         let request = Request { call_id, wire_id: family.wire_id(call_id), assistant_id, asked, unreachable, fault };
         let call = Arc::new(plan.call(request, rung_before, now));
@@ -390,10 +330,9 @@ fn partition_point(count: usize, is_before: impl Fn(usize) -> bool) -> usize {
 mod tests {
     use jiff::tz::TimeZone;
 
-    use super::super::call::Fate;
+    use super::super::mix::Fate;
     use super::super::quirk::Quirks;
     use super::super::shape::Shape;
-    use super::super::span::Span;
     use super::*;
 
     fn second(second: i64) -> Timestamp {
@@ -402,7 +341,7 @@ mod tests {
 
     fn world(list_lag: Span) -> World {
         let (seed, mix, timing) = (1, OutcomeMix::only(Fate::NoAnswer), Timing::default());
-        let nature = Nature { family: Shape::Famulor.family(), seed, mix, timing };
+        let nature = Nature { family: Shape::Famulor.family(), seed, mix, timing, queue: Span::ZERO };
         let dialect = Dialect {
             shape: Shape::Famulor,
             seed,

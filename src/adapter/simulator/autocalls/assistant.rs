@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::adapter::simulator::assistant::Assistant;
 use crate::adapter::simulator::dialect::{extend, utc};
-use crate::adapter::simulator::world::Assistant;
 
 /// The list of outbound assistants, active and inactive ones (seed pages, read 2026-11-21). That a deleted one is left
 /// out is undocumented.

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::adapter::simulator::assistant::Assistant;
 use crate::adapter::simulator::call::{CallRecord, Status};
 use crate::adapter::simulator::dialect::{ASSISTANT_PHONE, Dialect, Speaker, extend, lines, recording_url, utc, zoned};
 use crate::adapter::simulator::shape::Brand;
 use crate::adapter::simulator::webhook::Event;
-use crate::adapter::simulator::world::Assistant;
 
 /// A call's status word (`GET /user/calls`, `status` filter, read 2026-11-21). Nothing here can be canceled.
 fn word(dialect: &Dialect, call: &CallRecord, now: Timestamp) -> &'static str {

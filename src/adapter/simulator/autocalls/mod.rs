@@ -13,13 +13,14 @@ use serde_json::{Map, Value, json};
 pub(super) use self::call::{events, webhook};
 pub(super) use self::request::request;
 use super::App;
+use super::assistant::Assistant;
 use super::call::{CallRecord, Status};
 use super::dialect::Dialect;
 use super::log::locked;
 use super::message::Message;
 use super::request::{Found, Query, Refused, Route, query_of};
 use super::shape::Brand;
-use super::world::{Assistant, Refusal};
+use super::world::Refusal;
 
 /// Below the origin.
 pub(super) const BASE_PATH: &str = "/api";

@@ -13,10 +13,11 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::assistant::Assistant;
 use super::dialect::{Dialect, utc};
 use super::message::Message;
 use super::request::{Query, Refused, given};
-use super::world::{Assistant, Refusal};
+use super::world::Refusal;
 
 /// The organization a key belongs to.
 const ORGANIZATION: &str = "d96943ed-0000-4000-8000-000000000001";

@@ -11,15 +11,17 @@ use serde_json::{Map, Value, json};
 
 use super::{bad_request, error, instant, instant_of, not_found, oldest_first_of, use_case_id, uuid};
 use crate::adapter::simulator::App;
-use crate::adapter::simulator::call::{CallRecord, Fate, Status};
+use crate::adapter::simulator::assistant::Assistant;
+use crate::adapter::simulator::call::{CallRecord, Status};
 use crate::adapter::simulator::dialect::{Dialect, Speaker, lines, recording_url};
 use crate::adapter::simulator::log::locked;
 use crate::adapter::simulator::message::Message;
+use crate::adapter::simulator::mix::Fate;
 use crate::adapter::simulator::request::{
     CallRequest, Found, Malformed, Query, Refused, Route, given, is_e164, number_of, query_of,
 };
 use crate::adapter::simulator::webhook::Event;
-use crate::adapter::simulator::world::{Assistant, Filter};
+use crate::adapter::simulator::world::Filter;
 
 /// Below the origin.
 pub(in crate::adapter::simulator) const BASE_PATH: &str = "/api/v2";
