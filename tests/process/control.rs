@@ -31,7 +31,6 @@ fn definition() -> Value {
 /// A daemon that dials `count` leads, calls of half a second; returns while it dials.
 async fn dialing(count: usize) -> World {
     let timing = Timing {
-        queue: Span::ZERO,
         setup: Span::milliseconds(20, 50),
         ring: Span::milliseconds(50, 100),
         ring_out: Span::milliseconds(300, 400),

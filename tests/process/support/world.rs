@@ -41,7 +41,6 @@ impl Stage {
     /// Calls that take half a real second, a hundred of which may start in each, on a Monday at noon.
     pub fn busy() -> Self {
         let timing = Timing {
-            queue: Span::ZERO,
             setup: Span::milliseconds(200, 500),
             ring: Span::milliseconds(500, 1_000),
             ring_out: Span::seconds(3, 4),
