@@ -182,7 +182,7 @@ async fn check_account(
         Ok(assistants) => {
             assistants::write_table(&assistants, out)?;
             let ours = webhook.as_ref().map(|webhook| webhook.show(true));
-            let mut warnings = assistants::warnings(&assistants, &account.correlation_variable, ours.as_deref());
+            let mut warnings = assistants::warnings(&assistants, account, ours.as_deref());
             if let Some(Found { database, campaigns, .. }) = found {
                 let of_account = campaigns.iter().filter(|campaign| campaign.definition.account == *name);
                 for campaign in of_account {
