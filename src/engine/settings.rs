@@ -165,7 +165,11 @@ mod tests {
         assert_eq!(settings.line_max_with(None, reading), minutes(23));
         assert_eq!(settings.line_max_with(Some(&assistant(AssistantDetails::default())), reading), minutes(23));
         assert_eq!(settings.line_max_with(Some(&with(minutes(5))), reading), minutes(1 + 5 + 1 + 3 + 2));
-        assert_eq!(settings.line_max_with(Some(&with(minutes(30))), reading), minutes(23), "the account's bound holds as well");
+        assert_eq!(
+            settings.line_max_with(Some(&with(minutes(30))), reading),
+            minutes(23),
+            "the account's bound holds as well"
+        );
         assert_eq!(account(None).line_max_with(Some(&with(minutes(5))), reading), minutes(10));
     }
 
