@@ -250,8 +250,8 @@ async fn a_line_is_given_back_when_the_assistants_longest_call_is_over() {
     scene.look().await;
     scene.dial_one_more().await;
     let short = scene.newest().await;
-    let expected = SignedDuration::from_mins(1 + 5 + 1);
-    assert_eq!(short.deadline_at, short.intent_at + expected, "ring, five minutes, and what the end takes");
+    let expected = SignedDuration::from_mins(1 + 5 + 1) + SignedDuration::from_secs(10);
+    assert_eq!(short.deadline_at, short.intent_at + expected, "ring, five minutes, what the end and a read take");
 }
 
 #[tokio::test]

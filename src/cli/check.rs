@@ -185,7 +185,7 @@ async fn check_account(
             let mut warnings = match account.happyrobot {
                 // Declared by the configuration: nobody told where their results go.
                 Some(_) => Vec::new(),
-                None => assistants::warnings(&assistants, &account.correlation_variable, ours.as_deref()),
+                None => assistants::warnings(&assistants, account, ours.as_deref()),
             };
             if let Some(Found { database, campaigns, .. }) = found {
                 let of_account = campaigns.iter().filter(|campaign| campaign.definition.account == *name);

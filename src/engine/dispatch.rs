@@ -402,7 +402,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 attempt_id: AttemptId::derive(self.store.installation(), key),
                 campaign_version: turn.campaign.version,
                 lead_version: lead.version,
-                deadline_at: now + account.line_max(&assistant_id),
+                deadline_at: now + self.line_max(account, &assistant_id),
                 assistant_id,
                 newest_call_known: lock(&account.newest_call).clone(),
                 evidence,

@@ -192,7 +192,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     absence_from: sent_at.unwrap_or(now).max(now)
                         + self.clock.real_to_civil(self.settings.request_timeout),
                     poll_at: now + FIRST_SEARCH_AFTER,
-                    deadline_at: now + account.line_max(assistant_id),
+                    deadline_at: now + self.line_max(account, assistant_id),
                 };
                 return Record::Reply(ReplyRecord { attempt_id, sent_at, reply });
             }

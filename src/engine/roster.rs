@@ -136,6 +136,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         Ok(())
     }
 
+    /// How long an attempt by an assistant may occupy a line at most.
+    pub(super) fn line_max(&self, account: &Account<P>, assistant_id: &AssistantId) -> SignedDuration {
+        // Requests take real time, which a scaled clock makes long.
+        let reading = self.clock.real_to_civil(self.settings.request_timeout);
+        account.with_assistant(assistant_id, |assistant| account.settings.line_max_with(assistant, reading))
+    }
+
     /// Looks again at an account that could not place calls.
     async fn recheck_account(&self, name: &AccountName) -> Result<(), StoreError> {
         let view = self.view();
@@ -168,11 +175,6 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
 }
 
 impl<P: Provider> Account<P> {
-    /// How long an attempt by an assistant may occupy a line at most.
-    pub(super) fn line_max(&self, assistant_id: &AssistantId) -> SignedDuration {
-        self.with_assistant(assistant_id, |assistant| self.settings.line_max_with(assistant))
-    }
-
     /// When a call just placed is read first.
     pub(super) fn first_read_after(&self, assistant_id: &AssistantId) -> SignedDuration {
         self.with_assistant(assistant_id, |assistant| self.settings.first_read_after(assistant))

@@ -99,13 +99,14 @@ const ENDING_MAX: SignedDuration = SignedDuration::from_mins(1);
 impl AccountSettings {
     /// How long an attempt may occupy a line at most.
     pub fn line_max(&self) -> SignedDuration {
-        self.line_max_with(None)
+        self.line_max_with(None, SignedDuration::ZERO)
     }
 
     /// How long an attempt by an assistant may occupy a line at most: its own longest call counts where it is shorter
-    /// than the account's.
-    pub fn line_max_with(&self, assistant: Option<&Assistant>) -> SignedDuration {
-        let own = assistant.and_then(|assistant| assistant.details.call_max).map(|call_max| call_max + ENDING_MAX);
+    /// than the account's. `reading` is the longest that a read of the result may take.
+    pub fn line_max_with(&self, assistant: Option<&Assistant>, reading: SignedDuration) -> SignedDuration {
+        let own = assistant.and_then(|assistant| assistant.details.call_max);
+        let own = own.map(|call_max| call_max + ENDING_MAX + reading);
         let call_max = own.map_or(self.call_max, |own| own.min(self.call_max));
         self.ring_max + call_max + self.list_lag_max.unwrap_or(SignedDuration::ZERO)
     }
@@ -160,12 +161,16 @@ mod tests {
     fn a_line_is_held_no_longer_than_the_assistant_can_talk() {
         let minutes = SignedDuration::from_mins;
         let with = |call_max| assistant(AssistantDetails { call_max: Some(call_max), ..AssistantDetails::default() });
-        let settings = account(Some(minutes(2)));
-        assert_eq!(settings.line_max_with(None), minutes(23));
-        assert_eq!(settings.line_max_with(Some(&assistant(AssistantDetails::default()))), minutes(23));
-        assert_eq!(settings.line_max_with(Some(&with(minutes(5)))), minutes(1 + 5 + 1 + 2));
-        assert_eq!(settings.line_max_with(Some(&with(minutes(30)))), minutes(23), "the account's bound holds as well");
-        assert_eq!(account(None).line_max_with(Some(&with(minutes(5)))), minutes(7));
+        let (settings, reading) = (account(Some(minutes(2))), minutes(3));
+        assert_eq!(settings.line_max_with(None, reading), minutes(23));
+        assert_eq!(settings.line_max_with(Some(&assistant(AssistantDetails::default())), reading), minutes(23));
+        assert_eq!(settings.line_max_with(Some(&with(minutes(5))), reading), minutes(1 + 5 + 1 + 3 + 2));
+        assert_eq!(
+            settings.line_max_with(Some(&with(minutes(30))), reading),
+            minutes(23),
+            "the account's bound holds as well"
+        );
+        assert_eq!(account(None).line_max_with(Some(&with(minutes(5))), reading), minutes(10));
     }
 
     #[test]

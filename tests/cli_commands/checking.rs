@@ -81,13 +81,16 @@ async fn check_compares_assistants_with_campaigns_and_leads(pool: PgPool) {
         entry
     };
     let list = json!({ "last_page": 1, "data": [
-        assistant(1, "Ready", json!({ "system_prompt": "You call for {{company}}.", "initial_message": "Hi {first_name}!" })),
+        assistant(1, "Ready", json!({
+            "max_duration": "300", "end_call_on_voicemail": 1, "phone_number_id": 7, "timezone": "Europe/Berlin",
+            "system_prompt": "You call for {{company}}.", "initial_message": "Hi {first_name}!",
+        })),
         assistant(2, "Asks much", json!({
             "initial_message": "Hello {{ first_name }} of {town}, about {offer}",
             "variables": { "outdial_ref": "", "offer": "a flat rate", "company": "" },
         })),
         assistant(3, "Elsewhere", json!({ "webhook_url": "https://hooks.example.com/x/secret" })),
-        assistant(4, "Silent", json!({ "is_webhook_active": 0 })),
+        assistant(4, "Silent", json!({ "is_webhook_active": 0, "max_duration": 1800, "end_call_on_voicemail": 0 })),
         assistant(5, "Mute", json!({ "webhook_url": null, "variables": [] })),
         assistant(6, "Idle", json!({ "status": "inactive", "variables": [], "initial_message": "{nobody_asks}" })),
     ]});

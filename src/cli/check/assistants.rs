@@ -9,9 +9,11 @@ use sqlx::PgPool;
 use crate::adapter::postgres::inquiry::{FilledCount, filled_counts};
 use crate::cli::Failure;
 use crate::cli::output::{grouped, line, show, table};
+use crate::config::AccountConfig;
 use crate::domain::assistant::Assistant;
 use crate::domain::campaign::{CampaignState, Definition};
 use crate::domain::definition::parse_stored_definition;
+use crate::domain::document::show_duration;
 use crate::port::store::{Control, StoreError};
 
 /// Leads of each list whose variables are looked at: the newest ones tell how leads come in.
@@ -114,7 +116,7 @@ pub(super) fn write_table(assistants: &[Assistant], out: &mut dyn Write) -> Resu
     }
     let mut sorted: Vec<_> = assistants.iter().collect();
     sorted.sort_by(|a, b| b.active.cmp(&a.active).then_with(|| a.name.cmp(&b.name)));
-    let mut table = table(&["assistant", "name", "active", "status", "mode", "language"]);
+    let mut table = table(&["assistant", "name", "active", "status", "mode", "language", "longest call"]);
     for assistant in sorted {
         table.add_row([
             assistant.assistant_id.to_string(),
@@ -123,18 +125,27 @@ pub(super) fn write_table(assistants: &[Assistant], out: &mut dyn Write) -> Resu
             assistant.status.clone(),
             assistant.mode.clone().unwrap_or_default(),
             assistant.language_id.map_or_else(String::new, |id| id.to_string()),
+            assistant.details.call_max.map_or_else(String::new, show_duration),
         ]);
     }
     show(out, &table)
 }
 
-/// What would make results late or lose their way; only of assistants that dial. `ours` is the whole address of our
-/// webhook, if there is one.
-pub(super) fn warnings(assistants: &[Assistant], correlation_variable: &str, ours: Option<&str>) -> Vec<String> {
+/// What would make results late, lose their way or come after all patience; only of assistants that dial. `ours` is the
+/// whole address of our webhook, if there is one.
+pub(super) fn warnings(assistants: &[Assistant], account: &AccountConfig, ours: Option<&str>) -> Vec<String> {
+    let correlation_variable = &account.correlation_variable;
     let mut warnings = Vec::new();
     for assistant in assistants.iter().filter(|assistant| assistant.active) {
         let (id, name) = (&assistant.assistant_id, &assistant.name);
-        if !assistant.variables.iter().any(|variable| variable == correlation_variable) {
+        if let Some(call_max) = assistant.details.call_max.filter(|call_max| *call_max > account.call_max) {
+            warnings.push(format!(
+                "assistant {id} ({name}) may talk for {}, longer than call_max ({}): such a call would be held before it ends",
+                show_duration(call_max),
+                show_duration(account.call_max)
+            ));
+        }
+        if !assistant.variables.contains(correlation_variable) {
             warnings.push(format!(
                 "assistant {id} ({name}) does not declare the variable {correlation_variable}: results may lose their attempt"
             ));
