@@ -78,7 +78,8 @@ fn make_permit(attempt_no: u16, assistant: &str, look: LastLook) -> (DialPermit,
             (VARIABLE.to_owned(), json!("a lead's variable never replaces the token")),
         ]),
     };
-    let permit = DialPermit::new(CommittedIntent::acknowledged_by_database(attempt_id), call, look);
+    let intent = CommittedIntent::acknowledged_by_database(attempt_id);
+    let permit = DialPermit::new(&intent, call, Box::pin(async move { look() }));
     let record = permit.record();
     (permit, record)
 }
