@@ -118,6 +118,7 @@ pub fn conclude(reports: &[Received<'_>], now: Timestamp, settle_after: SignedDu
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::Hints;
     use super::*;
     use serde_json::json;
 
@@ -143,6 +144,7 @@ mod tests {
             transcript: None,
             recording_url: None,
             extracted: Map::new(),
+            hints: Hints::default(),
         }
     }
 

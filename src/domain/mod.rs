@@ -3,6 +3,7 @@
 pub mod assistant;
 pub mod attempt;
 pub mod calendar;
+pub mod calibration;
 pub mod campaign;
 pub mod conclusion;
 pub mod definition;

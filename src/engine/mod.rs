@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod driver;
 pub mod enrol;
 pub mod finish;
+mod health;
 pub mod lease;
 #[cfg(test)]
 pub mod mutation;
@@ -19,6 +20,7 @@ pub mod poll;
 pub mod record;
 pub mod roster;
 pub mod settings;
+mod trust;
 pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,16 +32,19 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::domain::assistant::Assistant;
-use crate::domain::id::{AccountName, AssistantId, AttemptId, CampaignId, ProviderCallId};
+use crate::domain::calibration::Calibration;
+use crate::domain::id::{AccountName, AttemptId, CampaignId, ProviderCallId};
 use crate::domain::phone::PhoneNumber;
 use crate::port::clock::Clock;
 use crate::port::provider::Provider;
 use crate::port::store::Store;
 
+use health::{Guard, Health};
 use lease::HeldLease;
 use pacer::{Pacer, RequestBudget};
 use record::Record;
 use settings::{AccountSettings, Settings};
+use trust::Trusts;
 use view::View;
 
 /// Everything the passes share.
@@ -56,6 +61,8 @@ pub struct Engine<S, P, C> {
     draining: AtomicBool,
     in_flight: Mutex<BTreeSet<AttemptId>>,
     tasks: TaskTracker,
+    /// Whether what an older version could not read has been looked at again since the start.
+    reread_done: AtomicBool,
 }
 
 /// One account at work.
@@ -70,6 +77,7 @@ pub struct Account<P> {
     roster: Mutex<Roster>,
     newest_call: Mutex<Option<ProviderCallId>>,
     hold: Mutex<Hold>,
+    health: Mutex<Health>,
     reserved: Mutex<BTreeMap<CampaignId, u32>>,
     known_phone: Mutex<Option<(PhoneNumber, Timestamp)>>,
     turn: AtomicU64,
@@ -78,6 +86,8 @@ pub struct Account<P> {
     inbox: Mutex<Option<mpsc::UnboundedReceiver<Record>>>,
     dispatch_memory: Mutex<dispatch::Memory>,
     words_seen: Mutex<BTreeSet<String>>,
+    calibration: Mutex<Calibration>,
+    poll_memory: Mutex<poll::Memory>,
     /// Whether the provider's filter by phone number has found a call once.
     phone_filter_works: AtomicBool,
 }
@@ -96,12 +106,7 @@ struct Wakes {
 struct Roster {
     /// `None` until the first read.
     assistants: Option<Arc<Vec<Assistant>>>,
-    /// Assistants put aside after refusals, and until when.
-    aside: BTreeMap<AssistantId, Timestamp>,
-    /// Undocumented refusals in a row.
-    refusals: BTreeMap<AssistantId, u32>,
-    /// Numbers refused in a row.
-    numbers_refused: BTreeMap<AssistantId, u32>,
+    trusts: Trusts,
 }
 
 /// Why an account does not dial for a while, as this replica has seen it.
@@ -123,7 +128,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             .into_iter()
             .map(|(settings, provider)| (settings.name.clone(), Account::new(settings, provider, now)))
             .collect();
-        Arc::new(Self {
+        let engine = Arc::new(Self {
             view: RwLock::new(Arc::new(View::empty(clock.monotonic()))),
             store,
             clock,
@@ -132,7 +137,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             draining: AtomicBool::new(false),
             in_flight: Mutex::new(BTreeSet::new()),
             tasks: TaskTracker::new(),
-        })
+            reread_done: AtomicBool::new(false),
+        });
+        for (name, account) in &engine.accounts {
+            account.provider.attach(Arc::new(Guard::new(Arc::downgrade(&engine), name.clone())));
+        }
+        engine
     }
 
     /// The control tables as last read.
@@ -170,6 +180,7 @@ impl<P: Provider> Account<P> {
             roster: Mutex::new(Roster::default()),
             newest_call: Mutex::new(None),
             hold: Mutex::new(Hold::default()),
+            health: Mutex::new(Health::default()),
             reserved: Mutex::new(BTreeMap::new()),
             known_phone: Mutex::new(None),
             turn: AtomicU64::new(0),
@@ -178,6 +189,8 @@ impl<P: Provider> Account<P> {
             inbox: Mutex::new(Some(inbox)),
             dispatch_memory: Mutex::new(dispatch::Memory::default()),
             words_seen: Mutex::new(BTreeSet::new()),
+            calibration: Mutex::new(Calibration::default()),
+            poll_memory: Mutex::new(poll::Memory::default()),
             phone_filter_works: AtomicBool::new(false),
             settings,
             provider,
@@ -228,9 +241,9 @@ impl<P: Provider> Account<P> {
         hold.until.filter(|until| now < *until).map(|until| format!("{} (until {until})", hold.reason))
     }
 
-    /// Takes one read out of the request budget, unless the account is held back.
+    /// Whether the account may send a read now; the provider's client charges it when it is sent.
     fn may_read(&self, now: Timestamp) -> bool {
-        self.held_back(now).is_none() && lock(&self.requests).read(now)
+        self.held_back(now).is_none() && lock(&self.requests).may_read(now)
     }
 }
 
@@ -254,3 +267,6 @@ fn back_off(first: SignedDuration, failures: u32, max: SignedDuration) -> Signed
     let factor = 1i32 << failures.saturating_sub(1).min(16);
     first.checked_mul(factor).unwrap_or(max).min(max)
 }
+
+#[cfg(test)]
+mod tests;

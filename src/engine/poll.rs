@@ -9,10 +9,10 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
-use crate::domain::attempt::OpenState;
+use crate::domain::attempt::{MatchBasis, OpenState};
 use crate::domain::id::{AccountName, AttemptId, ProviderCallId};
 use crate::domain::phone::PhoneNumber;
-use crate::domain::report::Source;
+use crate::domain::report::{CallReport, Phase, Source};
 use crate::domain::retry::Ending;
 use crate::port::clock::Clock;
 use crate::port::provider::{CallQuery, Provider, ReadError};
@@ -27,6 +27,10 @@ use super::{Account, Engine, is_newer, lock};
 
 /// Calls to read at once from which on whole pages of the list are cheaper than single calls.
 const SINGLE_READS_MAX: usize = 3;
+/// Calls read by themselves in one run at most.
+const ALONE_MAX: usize = 2 * SINGLE_READS_MAX;
+/// Odd status words remembered as kept; one more forgets them all, and they are kept once more.
+const ODD_MAX: usize = 10_000;
 /// Most pages one run reads of the list; at 100 calls a page.
 const PAGES_MAX: u32 = 20;
 /// Shortest and longest time between two reads of a call, civil; a quarter of its age lies in between.
@@ -61,17 +65,75 @@ struct Listed {
 
 /// What a read brought of a call.
 struct News {
+    call_id: Option<ProviderCallId>,
     body: Bytes,
     /// Whether it says that the call is over. What cannot be read counts as that: it is quarantined, with the reason, by
     /// whoever reads the inbox.
     over: bool,
+    /// The status word, if nobody documents it.
+    odd: Option<String>,
+    /// Whether it is the attempt's only because no other call is.
+    only_candidate: bool,
 }
 
 impl News {
     fn of<P: Provider>(account: &Account<P>, body: Bytes) -> Self {
-        let over = account.provider.decode(Source::Call, &body).map_or(true, |report| report.phase.is_over());
-        Self { body, over }
+        match account.provider.decode(Source::Call, &body) {
+            Ok(report) => Self::read(report, body, false),
+            Err(_) => Self { call_id: None, body, over: true, odd: None, only_candidate: false },
+        }
     }
+
+    fn read(report: CallReport, body: Bytes, only_candidate: bool) -> Self {
+        let over = report.phase.is_over();
+        let odd = (report.phase == Phase::Unrecognised).then_some(report.status);
+        Self { call_id: report.call_id, body, over, odd, only_candidate }
+    }
+}
+
+/// What the pass remembers between runs; losing it costs reads, never correctness.
+#[derive(Debug, Default)]
+pub struct Memory {
+    walk: Option<Walk>,
+    /// The attempt that was read by itself last; the next one in the order of ids is the next.
+    last_alone: Option<AttemptId>,
+    /// Calls whose odd status word is kept already, with the word.
+    odd_kept: BTreeSet<(AttemptId, String)>,
+}
+
+/// A walk through the provider's list. One that is long takes several runs, and goes on where it was: new calls push
+/// those that it has not seen further back, never forward.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    next_page: u32,
+    /// Calls that were due for a read by then are seen when the walk is over.
+    began_at: Timestamp,
+}
+
+/// What a run saw of a walk.
+#[derive(Default)]
+struct Walked {
+    found: BTreeMap<AttemptId, News>,
+    /// Wanted attempts that the walk has shown, or would have, had the list their call.
+    covered: BTreeSet<AttemptId>,
+    /// The list could not be read.
+    failed: bool,
+}
+
+/// One call for each attempt, those left out that are claimed only for want of another one and are several.
+fn unambiguous(all: Vec<(AttemptId, News)>) -> BTreeMap<AttemptId, News> {
+    let mut candidates: BTreeMap<AttemptId, BTreeSet<Option<ProviderCallId>>> = BTreeMap::new();
+    for (attempt_id, news) in all.iter().filter(|(_, news)| news.only_candidate) {
+        candidates.entry(*attempt_id).or_default().insert(news.call_id.clone());
+    }
+    let mut one = BTreeMap::new();
+    for (attempt_id, news) in all {
+        let several = candidates.get(&attempt_id).is_some_and(|calls| calls.len() > 1);
+        if !(news.only_candidate && several) {
+            one.entry(attempt_id).or_insert(news);
+        }
+    }
+    one
 }
 
 /// Reads the ids of the entries of a list.
@@ -84,9 +146,9 @@ fn listed<P: Provider>(account: &Account<P>, bodies: Vec<Bytes>) -> Vec<Listed> 
     listed
 }
 
-/// The oldest of the calls; `None` where one has no id, or ids do not count.
+/// A call than which none of the wanted ones is older; `None` where nothing is known of one, or ids do not count.
 fn oldest_call<'a>(wanted: &[&'a OpenAttempt]) -> Option<&'a ProviderCallId> {
-    let mut ids = wanted.iter().map(|attempt| attempt.call_id.as_ref());
+    let mut ids = wanted.iter().map(|attempt| attempt.call_id.as_ref().or(attempt.newest_call_known.as_ref()));
     let first = ids.next()??;
     ids.try_fold(first, |oldest, id| Some(if is_newer(oldest, id?)? { id? } else { oldest }))
 }
@@ -250,75 +312,122 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 && !absence_tells(attempt, lag)
         };
         let wanted: Vec<&OpenAttempt> = open.iter().filter(due).collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let mut found: BTreeMap<AttemptId, News> = BTreeMap::new();
-        let single = wanted.len() <= SINGLE_READS_MAX && wanted.iter().all(|attempt| attempt.call_id.is_some());
-        if !single {
-            found = self.read_pages(name, &wanted, now, report).await?;
-        }
-        // What the pages did not show is read by itself; a few in each run, so that nothing starves.
-        let missing = wanted.iter().filter(|attempt| !found.contains_key(&attempt.attempt_id));
-        for attempt in
-            missing.take(if single { SINGLE_READS_MAX } else { 2 * SINGLE_READS_MAX }).copied().collect::<Vec<_>>()
-        {
+        // What is held may be days old: no walk goes back so far for it.
+        let placed: Vec<&OpenAttempt> =
+            wanted.iter().copied().filter(|attempt| attempt.state == OpenState::Placed).collect();
+        let few = placed.len() <= SINGLE_READS_MAX && placed.iter().all(|attempt| attempt.call_id.is_some());
+        let mut walked = if few {
+            lock(&account.poll_memory).walk = None;
+            Walked::default()
+        } else {
+            self.walk(name, &placed, now, report).await?
+        };
+        let alone = wanted.iter().copied().filter(|attempt| {
+            !walked.found.contains_key(&attempt.attempt_id)
+                && (few
+                    || walked.failed
+                    || attempt.state == OpenState::Held
+                    || walked.covered.contains(&attempt.attempt_id))
+        });
+        let alone = in_turn(alone.collect(), lock(&account.poll_memory).last_alone);
+        let mut read_alone = BTreeSet::new();
+        for attempt in alone.iter().take(ALONE_MAX) {
             if !account.may_read(now) {
                 break;
             }
-            report.reads += 1;
-            match &attempt.call_id {
-                Some(call_id) => match account.provider.read_call(call_id).await {
-                    Ok(body) => drop(found.insert(attempt.attempt_id, News::of(account, body))),
-                    Err(ReadError::NotFound) => {
-                        debug!(attempt.id = %attempt.attempt_id, "The provider does not show the call yet")
-                    }
-                    Err(error) => {
-                        self.note_read_error(name, &error).await;
-                        break;
-                    }
-                },
-                None => match self.search(account, attempt, now, report).await {
-                    // The number's other calls are other attempts', and told already.
-                    Ok(bodies) => {
-                        found.extend(self.whose(name, &[attempt], listed(account, bodies)).await?);
-                    }
-                    Err(error) => {
-                        self.note_read_error(name, &error).await;
-                        break;
-                    }
-                },
+            let read = self.read_one(name, attempt, now, report).await?;
+            lock(&account.poll_memory).last_alone = Some(attempt.attempt_id);
+            match read {
+                Ok(news) => {
+                    read_alone.insert(attempt.attempt_id);
+                    walked.found.extend(news.map(|news| (attempt.attempt_id, news)));
+                }
+                Err(error) => {
+                    walked.failed = true;
+                    self.note_read_error(name, &error).await;
+                    break;
+                }
             }
         }
         // Reading takes its time, and what is dated from its beginning would be due again too early.
-        self.keep_news(name, &wanted, found, self.clock.now()).await
+        self.keep_news(name, &wanted, walked, &read_alone, self.clock.now()).await
     }
 
-    /// Stores what a read brought and dates the next one.
+    /// Reads one call by itself: by its id, or by its number where none is known.
+    async fn read_one(
+        &self,
+        name: &AccountName,
+        attempt: &OpenAttempt,
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<Result<Option<News>, ReadError>, StoreError> {
+        let account = &self.accounts[name];
+        let Some(call_id) = &attempt.call_id else {
+            return Ok(match self.search(account, attempt, now, report).await {
+                // The number's other calls are other attempts', and told already.
+                Ok(bodies) => {
+                    let mut mine = unambiguous(self.whose(name, &[attempt], listed(account, bodies)).await?);
+                    Ok(mine.remove(&attempt.attempt_id))
+                }
+                Err(error) => Err(error),
+            });
+        };
+        report.reads += 1;
+        Ok(match account.provider.read_call(call_id).await {
+            Ok(body) => Ok(Some(News::of(account, body))),
+            Err(ReadError::NotFound) => {
+                debug!(attempt.id = %attempt.attempt_id, "The provider does not show the call yet");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Stores what a read brought and dates the next one. What was not looked for stays due.
     async fn keep_news(
         &self,
         name: &AccountName,
         wanted: &[&OpenAttempt],
-        found: BTreeMap<AttemptId, News>,
+        walked: Walked,
+        read_alone: &BTreeSet<AttemptId>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let account = &self.accounts[name];
         let mut events = Vec::new();
         let mut changes = Vec::new();
+        let mut odd = Vec::new();
         for attempt in wanted {
-            let over = found.get(&attempt.attempt_id).filter(|news| news.over);
+            let id = attempt.attempt_id;
+            let news = walked.found.get(&id);
+            let over = news.filter(|news| news.over);
             let again = match attempt.state {
                 OpenState::Held => HELD_AGAIN,
                 OpenState::Dialing | OpenState::Placed | OpenState::InDoubt => {
                     (now.duration_since(attempt.intent_at) / 4).clamp(READ_AGAIN.0, READ_AGAIN.1)
                 }
             };
-            // Its end is stored then: until that is weighed, another read would bring the same once more.
-            let again = if over.is_some() { again.max(account.settings.settle_after) } else { again };
-            if let Some(News { body, .. }) = over {
-                let (account, attempt_id) =
-                    (name.clone(), Some(attempt.attempt_id).filter(|_| attempt.call_id.is_some()));
-                events.push(InboxEvent { account, source: Source::Call, body: body.clone(), attempt_id });
+            let again = match (news, walked.covered.contains(&id)) {
+                // Its end is stored then: until that is weighed, another read would bring the same once more.
+                (Some(_), _) if over.is_some() => again.max(account.settings.settle_after),
+                (Some(_), _) => again,
+                (None, _) if read_alone.contains(&id) => again,
+                // The list does not show it: its turn to be read by itself comes.
+                (None, true) => READ_AGAIN.0,
+                (None, false) if walked.failed => READ_AGAIN.0,
+                (None, false) => continue,
+            };
+            let word = news.and_then(|news| news.odd.clone());
+            let kept =
+                word.as_ref().is_some_and(|word| lock(&account.poll_memory).odd_kept.contains(&(id, word.clone())));
+            if let Some(news) = news.filter(|news| news.over || (news.odd.is_some() && !kept)) {
+                let attempt_id = Some(id).filter(|_| attempt.call_id.is_some());
+                events.push(InboxEvent {
+                    account: name.clone(),
+                    source: Source::Call,
+                    body: news.body.clone(),
+                    attempt_id,
+                });
+                odd.extend(word.map(|word| (id, word)));
             }
             changes.push(OpenChange { poll_at: Some(now + again), ..OpenChange::note(attempt) });
         }
@@ -326,24 +435,39 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             self.store.append_inbox(&events, now).await?;
             account.wakes.collect.notify_one();
         }
+        if !odd.is_empty() {
+            let mut memory = lock(&account.poll_memory);
+            if memory.odd_kept.len() + odd.len() > ODD_MAX {
+                memory.odd_kept.clear();
+            }
+            memory.odd_kept.extend(odd);
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
         self.store.change_open(&changes).await.map(drop)
     }
 
-    /// Walks the list, newest first, until every wanted call is seen or the calls are older than all of them.
-    async fn read_pages(
+    /// Walks the list, newest first, until every wanted call is seen or the calls are older than all of them; goes on where
+    /// the last run ended, if that was not at the end.
+    async fn walk(
         &self,
         name: &AccountName,
         wanted: &[&OpenAttempt],
         now: Timestamp,
         report: &mut PollReport,
-    ) -> Result<BTreeMap<AttemptId, News>, StoreError> {
+    ) -> Result<Walked, StoreError> {
         let account = &self.accounts[name];
-        let mut found = BTreeMap::new();
+        let walk = lock(&account.poll_memory).walk.take().unwrap_or(Walk { next_page: 1, began_at: now });
         let oldest_call = oldest_call(wanted);
         let oldest = wanted.iter().map(|attempt| attempt.intent_at).min().unwrap_or(now);
-        for page in 1..=PAGES_MAX {
-            if !account.may_read(now) {
-                break;
+        let mut walked = Walked::default();
+        let mut all = Vec::new();
+        let mut certain = BTreeSet::new();
+        let mut page = walk.next_page;
+        let over = loop {
+            if page >= walk.next_page.saturating_add(PAGES_MAX) || !account.may_read(now) {
+                break false;
             }
             report.reads += 1;
             let query = CallQuery { phone: None, since: oldest, until: now, page };
@@ -351,20 +475,33 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 Ok(calls) => calls,
                 Err(error) => {
                     self.note_read_error(name, &error).await;
-                    break;
+                    walked.failed = true;
+                    break false;
                 }
             };
+            page += 1;
             let calls_listed = listed(account, calls.calls);
             let is_older = |call: &Listed| is_newer(oldest_call?, call.call_id.as_ref()?);
             let more = calls.more && !calls_listed.iter().any(|call| is_older(call) == Some(true));
-            for (attempt_id, news) in self.whose(name, wanted, calls_listed).await? {
-                found.entry(attempt_id).or_insert(news);
+            let mine = self.whose(name, wanted, calls_listed).await?;
+            certain.extend(mine.iter().filter(|(_, news)| !news.only_candidate).map(|(id, _)| *id));
+            all.extend(mine);
+            if !more || certain.len() >= wanted.len() {
+                break true;
             }
-            if !more || found.len() >= wanted.len() {
-                break;
-            }
+        };
+        if !over && !walked.failed {
+            lock(&account.poll_memory).walk = Some(Walk { next_page: page, ..walk });
         }
-        Ok(found)
+        // That a call is the only one that may be an attempt's shows in the whole list.
+        let whole = over && walk.next_page == 1;
+        all.retain(|(_, news)| whole || !news.only_candidate);
+        walked.found = unambiguous(all);
+        if over {
+            let due_then = wanted.iter().filter(|attempt| attempt.poll_at <= walk.began_at);
+            walked.covered = due_then.map(|attempt| attempt.attempt_id).collect();
+        }
+        Ok(walked)
     }
 
     /// Which of the listed calls belong to which wanted attempt.
@@ -375,6 +512,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         listed: Vec<Listed>,
     ) -> Result<Vec<(AttemptId, News)>, StoreError> {
         let account = &self.accounts[name];
+        let witness = account.witness();
         let by_id: BTreeMap<_, _> =
             wanted.iter().filter_map(|attempt| Some((attempt.call_id.as_ref()?, attempt.attempt_id))).collect();
         let mut mine = Vec::new();
@@ -396,10 +534,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let keys: Vec<_> = unclear.iter().map(|(report, _)| self.key_of(report)).collect();
         let matches = self.store.find_attempts(name, &keys).await?;
         for ((report, body), (key, found)) in unclear.into_iter().zip(keys.iter().zip(&matches)) {
-            if let Some((attempt_id, _)) = attempt_of(key, found, &report)
+            if let Some((attempt_id, basis)) = attempt_of(key, found, &report, &witness)
                 && wanted.iter().any(|attempt| attempt.attempt_id == attempt_id)
             {
-                mine.push((attempt_id, News { over: report.phase.is_over(), body }));
+                let only_candidate = basis == Some(MatchBasis::OnlyCandidate);
+                mine.push((attempt_id, News::read(report, body, only_candidate)));
             }
         }
         Ok(mine)
@@ -431,7 +570,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     break;
                 }
             };
-            let mine = self.whose(name, &[attempt], listed(account, found.clone())).await?;
+            let mine = unambiguous(self.whose(name, &[attempt], listed(account, found.clone())).await?);
             if !mine.is_empty() {
                 info!(attempt.id = %attempt.attempt_id, "Attempt {} was placed: the provider lists its call", attempt.attempt_id);
                 let events: Vec<_> = mine
@@ -578,7 +717,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         attempt: &OpenAttempt,
         bodies: &[Bytes],
     ) -> Result<bool, StoreError> {
-        let provider = &self.accounts[name].provider;
+        let account = &self.accounts[name];
+        let (provider, witness) = (&account.provider, account.witness());
         let mut reports = Vec::new();
         for body in bodies {
             match provider.decode(Source::Call, body) {
@@ -592,7 +732,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let keys: Vec<_> = reports.iter().map(|report| self.key_of(report)).collect();
         let matches = self.store.find_attempts(name, &keys).await?;
         Ok(reports.iter().zip(&matches).any(|(report, found)| {
-            found.bound.is_none() && report.token.is_none() && is_newer_call(attempt, report) != Some(false)
+            found.bound.is_none() && report.token.is_none() && is_newer_call(attempt, report, &witness) != Some(false)
         }))
     }
 
@@ -632,6 +772,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             }
         }
     }
+}
+
+/// The attempts in the order of their ids, beginning after `last`: so each has its turn, however many there are.
+fn in_turn(mut attempts: Vec<&OpenAttempt>, last: Option<AttemptId>) -> Vec<&OpenAttempt> {
+    attempts.sort_by_key(|attempt| (last.is_some_and(|last| attempt.attempt_id <= last), attempt.attempt_id));
+    attempts
 }
 
 /// Whether an attempt is held although its absence from the list would still prove that nothing was placed: nobody could

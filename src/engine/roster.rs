@@ -6,10 +6,9 @@ use tracing::{info, warn};
 
 use crate::domain::id::{AccountName, ProviderCallId};
 use crate::port::clock::Clock;
-use crate::port::provider::{AccountStanding, CallQuery, Provider};
+use crate::port::provider::{CallQuery, Provider};
 use crate::port::store::{Store, StoreError};
 
-use super::place::ACCOUNT_CHECK_AFTER;
 use super::{Engine, lock};
 
 impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
@@ -70,35 +69,5 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             (Some(_), _) => {}
         }
         Ok(true)
-    }
-
-    /// Looks again at an account that could not place calls.
-    async fn recheck_account(&self, name: &AccountName) -> Result<(), StoreError> {
-        let view = self.view();
-        let account = &self.accounts[name];
-        let now = self.clock.now();
-        let Some(state) = view.account_state(name) else { return Ok(()) };
-        if state.problem.is_none()
-            || state.next_check_at.is_some_and(|at| now < at)
-            || self.held_lease(account).is_none()
-        {
-            return Ok(());
-        }
-        match account.provider.health().await {
-            Ok(standing) if standing.is_good() => self.resume_account(name, now).await,
-            Ok(standing) => self.put_off_check(name, &standing).await,
-            Err(crate::port::provider::ReadError::AccountStopped(standing)) => {
-                self.put_off_check(name, &standing).await
-            }
-            // The next run asks again.
-            Err(_) => Ok(()),
-        }
-    }
-
-    async fn put_off_check(&self, name: &AccountName, standing: &AccountStanding) -> Result<(), StoreError> {
-        let Some(mut state) = self.view().account_state(name).cloned() else { return Ok(()) };
-        state.problem = Some(standing.sentence());
-        state.next_check_at = Some(self.clock.now() + ACCOUNT_CHECK_AFTER);
-        self.store.save_account_state(&state).await
     }
 }

@@ -1,6 +1,7 @@
 //! The Autocalls family's client against recorded shapes, misbehaving servers and a hostile network.
 
 mod decode;
+mod guard;
 mod once;
 mod place;
 mod read;

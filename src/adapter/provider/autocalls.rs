@@ -8,6 +8,7 @@
 //! translated.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,14 +22,16 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::brand::Brand;
-use super::http::{ClientError, Http, ONE_BYTES_MAX, PAGE_BYTES_MAX, Timeouts};
+use super::http::{Answer, ClientError, Http, ONE_BYTES_MAX, PAGE_BYTES_MAX, Timeouts};
 use super::listing::{self, PAGE_ENTRIES};
+use super::look::SharedLook;
 use super::reply::{Meaning, Words, judge, retry_after};
 use super::report::Reader;
 use super::wire::{Fields, repair};
 use crate::domain::assistant::Assistant;
 use crate::domain::id::{AccountName, AssistantId, Installation, ProviderCallId};
 use crate::domain::report::{CallReport, Source, Undecodable};
+use crate::port::allowance::{RequestGuard, Urgency};
 use crate::port::permit::{DialPermit, OutboundCall};
 use crate::port::provider::{AccountStanding, CallPage, CallQuery, NotPlaced, PlaceReply, Provider, ReadError};
 
@@ -65,6 +68,7 @@ pub struct Autocalls {
     http: Http,
     reader: Reader,
     words: Words,
+    balance: SharedLook<Option<AccountStanding>>,
 }
 
 impl fmt::Debug for Autocalls {
@@ -99,7 +103,7 @@ impl Autocalls {
         };
         let http = Http::new(&api_key, Timeouts { request: request_timeout, connect: connect_timeout })?;
         let reader = Reader { correlation_variable, installation };
-        Ok(Self { account, brand, base_url, http, reader, words: Words::new(api_key) })
+        Ok(Self { account, brand, base_url, http, reader, words: Words::new(api_key), balance: SharedLook::default() })
     }
 
     /// The account's name.
@@ -136,7 +140,11 @@ impl Autocalls {
     }
 
     async fn read(&self, url: Url, bytes_max: usize) -> Result<Bytes, ReadError> {
-        let answer = self.http.get(url, bytes_max).await.map_err(|reason| ReadError::Unavailable { reason })?;
+        self.meaning(self.http.get(url, bytes_max).await)
+    }
+
+    fn meaning(&self, answer: Result<Answer, String>) -> Result<Bytes, ReadError> {
+        let answer = answer.map_err(|reason| ReadError::Unavailable { reason })?;
         if answer.status.is_success() {
             return answer.body.map_err(|reason| ReadError::Unavailable { reason });
         }
@@ -151,12 +159,15 @@ impl Autocalls {
         })
     }
 
-    /// Tells a refusal for want of money from any other.
+    /// Tells a refusal for want of money from any other. Calls that are refused together share a look.
     async fn after_balance(&self, status: u16, reason: String) -> NotPlaced {
-        match tokio::time::timeout(BALANCE_WAIT_MAX, self.health()).await {
-            Ok(Ok(AccountStanding::BalanceExhausted)) => NotPlaced::AccountStopped(AccountStanding::BalanceExhausted),
-            Ok(Ok(AccountStanding::Good { .. } | AccountStanding::KeyRefused | AccountStanding::Forbidden { .. }))
-            | Ok(Err(_))
+        let look = self.balance.take(|| async { self.health().await.ok() });
+        match tokio::time::timeout(BALANCE_WAIT_MAX, look).await {
+            Ok(Some(AccountStanding::BalanceExhausted)) => NotPlaced::AccountStopped(AccountStanding::BalanceExhausted),
+            Ok(Some(
+                AccountStanding::Good { .. } | AccountStanding::KeyRefused | AccountStanding::Forbidden { .. },
+            ))
+            | Ok(None)
             | Err(_) => NotPlaced::Refused { status, reason },
         }
     }
@@ -181,6 +192,10 @@ impl Autocalls {
 }
 
 impl Provider for Autocalls {
+    fn attach(&self, guard: Arc<dyn RequestGuard>) {
+        self.http.attach(guard);
+    }
+
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         let (call, departure) = permit.into_parts();
         let body = self.call_body(&call);
@@ -231,7 +246,8 @@ impl Provider for Autocalls {
 
     /// A balance of nothing or less counts as exhausted, since calls are then refused with 422.
     async fn health(&self) -> Result<AccountStanding, ReadError> {
-        match self.read(self.url(&["user", "me"]), ONE_BYTES_MAX).await {
+        let answer = self.http.get_as(Urgency::Verdict, self.url(&["user", "me"]), ONE_BYTES_MAX).await;
+        match self.meaning(answer) {
             Ok(body) => standing(&body).map_err(unreadable),
             Err(ReadError::AccountStopped(standing)) => Ok(standing),
             Err(error) => Err(error),

@@ -5,15 +5,20 @@ pub mod brand;
 mod gate;
 mod http;
 mod listing;
+mod look;
+mod quota;
 mod reply;
 mod report;
 mod wire;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::domain::assistant::Assistant;
 use crate::domain::id::ProviderCallId;
 use crate::domain::report::{CallReport, Source, Undecodable};
+use crate::port::allowance::RequestGuard;
 use crate::port::permit::DialPermit;
 use crate::port::provider::{AccountStanding, CallPage, CallQuery, PlaceReply, Provider, ReadError};
 
@@ -28,6 +33,12 @@ pub enum AnyProvider {
 }
 
 impl Provider for AnyProvider {
+    fn attach(&self, guard: Arc<dyn RequestGuard>) {
+        match self {
+            Self::Autocalls(provider) => provider.attach(guard),
+        }
+    }
+
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         match self {
             Self::Autocalls(provider) => provider.place(permit).await,
