@@ -16,10 +16,11 @@ use outdial::domain::id::{AccountName, AssistantId, CampaignId, Installation, Ow
 use outdial::domain::outcome::Outcome;
 use outdial::domain::person::{PersonLimits, Suppression};
 use outdial::domain::phone::PhoneNumber;
-use outdial::domain::report::{CallReport, Phase, Source, Undecodable};
+use outdial::domain::report::{CallReport, Hints, Phase, Source, Undecodable};
 use outdial::engine::Engine;
 use outdial::engine::driver::Driver;
 use outdial::engine::settings::{AccountSettings, Periods, Settings};
+use outdial::port::allowance::RequestGuard;
 use outdial::port::clock::Clock;
 use outdial::port::permit::DialPermit;
 use outdial::port::provider::{
@@ -97,6 +98,8 @@ impl Stub {
 }
 
 impl Provider for Stub {
+    fn attach(&self, _: Arc<dyn RequestGuard>) {}
+
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         let (call, mut departure) = permit.into_parts();
         departure.depart().await.unwrap();
@@ -176,6 +179,7 @@ impl Provider for Stub {
             transcript: None,
             recording_url: None,
             extracted: Map::new(),
+            hints: Hints::default(),
         })
     }
 }

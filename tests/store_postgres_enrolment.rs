@@ -588,7 +588,7 @@ async fn events_are_seen_until_something_is_decided_about_them(pool: PgPool) {
         (seen[0].0, InboxMark::Later { retry_at: later, attempt_id: None }),
         (seen[1].0, InboxMark::Later { retry_at: later, attempt_id: Some(attempt) }),
         (seen[2].0, InboxMark::Done),
-        (seen[3].0, InboxMark::Quarantined { problem: "status: a \0 number".to_owned() }),
+        (seen[3].0, InboxMark::Quarantined { problem: "status: a \0 number".to_owned(), version: "1".to_owned() }),
     ];
     world.store.mark_inbox(&marks, now()).await.unwrap();
     world.store.mark_inbox(&marks, now()).await.unwrap();

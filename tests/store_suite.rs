@@ -67,6 +67,7 @@ macro_rules! for_every_case {
                 both_halves_of_a_result_are_seen_together,
                 a_known_attempt_is_not_forgotten_by_putting_off,
                 what_cannot_be_read_or_matched_is_kept_and_flagged,
+                what_another_version_could_not_read_is_read_again,
                 attempts_are_found_by_call_by_token_and_by_phone,
                 another_accounts_calls_are_not_found,
                 a_binding_is_for_good,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::adapter::postgres::status::{AccountStatus, account_statuses};
 use crate::adapter::postgres::views::{CampaignProgress, campaign_progress};
 use crate::config::AccountConfig;
-use crate::domain::campaign::CampaignState;
+use crate::domain::campaign::{CampaignState, Day};
 use crate::domain::id::{AccountName, Epoch};
 use crate::port::store::{StartsOf, Store};
 
@@ -185,6 +185,16 @@ impl AccountLine {
         if let Some((problem, since, next_check_at)) = &status.problem {
             let next = next_check_at.map_or_else(String::new, |at| format!(", looked at again {} UTC", utc(at)));
             problems.push(format!("{problem} (since {} UTC{next})", utc(*since)));
+        }
+        if let Some(limits) = self.limits.as_ref().map(|account| &account.limits)
+            && self.starts_day >= limits.calls_per_day.get()
+        {
+            let cap = limits.calls_per_day.get();
+            let next = match &limits.day {
+                Day::Rolling => "it goes on as its calls get older than a day".to_owned(),
+                Day::Civil(zone) => format!("it goes on at midnight in {}", zone.name()),
+            };
+            problems.push(format!("all {} calls of the day are started; {next}", grouped(cap.into())));
         }
         if status.held > 0 {
             let held = super::output::count(counted(status.held), "attempt is", "attempts are");

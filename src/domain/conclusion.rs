@@ -126,6 +126,7 @@ pub fn conclude(reports: &[Received<'_>], now: Timestamp, settle_after: SignedDu
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::Hints;
     use super::*;
     use serde_json::json;
 
@@ -151,6 +152,7 @@ mod tests {
             transcript: None,
             recording_url: None,
             extracted: Map::new(),
+            hints: Hints::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod assistant;
 pub mod attempt;
 pub mod calendar;
+pub mod calibration;
 pub mod call_options;
 pub mod campaign;
 pub mod conclusion;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 
 use super::id::ProviderCallId;
 use super::outcome::{Outcome, words};
@@ -85,6 +86,17 @@ pub struct CallReport {
     pub recording_url: Option<String>,
     /// Variables extracted from the conversation.
     pub extracted: Map<String, Value>,
+    /// What tells less than an id.
+    pub hints: Hints,
+}
+
+/// What a report says besides, that proves nothing by itself and can still tell one call from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// The name of the assistant that spoke; assistants may be renamed, and names be alike.
+    pub assistant_name: Option<String>,
+    /// When the provider made the call, written without a zone; see [`super::calibration`].
+    pub created: Option<DateTime>,
 }
 
 /// The bytes are not what the provider documents.

@@ -4,12 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 use tracing::{info, warn};
 
+use crate::domain::assistant::Assistant;
 use crate::domain::attempt::{MatchBasis, OpenState};
+use crate::domain::calibration::Calibration;
 use crate::domain::campaign::{Definition, RetryPolicy};
 use crate::domain::conclusion::{CallSummary, Conclusion, Received, conclude};
 use crate::domain::id::{AccountName, AttemptId, CampaignId, InboxId, ProviderCallId};
@@ -37,6 +40,13 @@ const NO_DEFINITION_WAIT: SignedDuration = SignedDuration::from_secs(60);
 /// How far the provider's clock may be behind ours, civil.
 pub const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_secs(120);
 
+/// Status words nobody documents of which one is told each; a provider that makes them up must not fill the memory.
+const WORDS_MAX: usize = 100;
+/// Events that an older version could not read, looked at again at once.
+const REREAD_MAX: u32 = 500;
+/// This program's version, as it is noted on what it cannot read.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CollectReport {
@@ -51,7 +61,16 @@ struct Matched {
     event: PendingEvent,
     report: CallReport,
     attempt_id: AttemptId,
+    /// On what grounds, where that is to be written down.
     basis: Option<MatchBasis>,
+    /// On what grounds, now or before.
+    grounds: Option<MatchBasis>,
+}
+
+/// What an account knows of calls beyond their ids.
+pub(super) struct Witness {
+    assistants: Option<Arc<Vec<Assistant>>>,
+    calibration: Calibration,
 }
 
 /// What a run will write.
@@ -85,7 +104,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let readable = self.read(account, events, &mut outbox);
         let keys: Vec<CallKey> = readable.iter().map(|(_, report)| self.key_of(report)).collect();
         let matches = if keys.is_empty() { Vec::new() } else { self.store.find_attempts(name, &keys).await? };
-        let matched = self.assign(readable, &keys, &matches, now, &mut outbox);
+        let matched = self.assign(account, readable, &keys, &matches, now, &mut outbox);
         if !matched.is_empty() {
             let ids: BTreeSet<AttemptId> = matched.iter().map(|item| item.attempt_id).collect();
             let open = self.store.open_among(name, &Vec::from_iter(ids)).await?;
@@ -111,7 +130,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     if let (Source::Call, Some(call_id)) = (report.source, &report.call_id) {
                         account.saw_call(call_id);
                     }
-                    if report.phase == Phase::Unrecognised && lock(&account.words_seen).insert(report.status.clone()) {
+                    if report.phase == Phase::Unrecognised && account.is_new_word(&report.status) {
                         warn!(
                             provider.account = %account.settings.name,
                             "Status word {:?} is documented nowhere: such calls count as running until their deadline",
@@ -123,7 +142,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 Err(problem) => {
                     let (id, name) = (event.inbox_id, &account.settings.name);
                     warn!(provider.account = %name, inbox.id = id.0, "Event {id} is quarantined: {problem}");
-                    outbox.marks.push((event.inbox_id, InboxMark::Quarantined { problem: problem.to_string() }));
+                    outbox.marks.push((event.inbox_id, quarantined(problem.to_string())));
                 }
             }
         }
@@ -142,17 +161,19 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Finds each event's attempt; what has none yet waits.
     fn assign(
         &self,
+        account: &Account<P>,
         readable: Vec<(PendingEvent, CallReport)>,
         keys: &[CallKey],
         matches: &[CallMatch],
         now: Timestamp,
         outbox: &mut Outbox,
     ) -> Vec<Matched> {
+        let witness = account.witness();
         // Two unbound calls that could both be one attempt's are told apart by nobody.
         let mut claims: BTreeMap<AttemptId, BTreeSet<&ProviderCallId>> = BTreeMap::new();
         for ((_, report), (key, found)) in readable.iter().zip(keys.iter().zip(matches)) {
             if let (Some((attempt_id, Some(MatchBasis::OnlyCandidate))), Some(call_id)) =
-                (attempt_of(key, found, report), &report.call_id)
+                (attempt_of(key, found, report, &witness), &report.call_id)
             {
                 claims.entry(attempt_id).or_default().insert(call_id);
             }
@@ -161,9 +182,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             claims.into_iter().filter(|(_, calls)| calls.len() > 1).map(|(attempt_id, _)| attempt_id).collect();
         let mut matched = Vec::with_capacity(readable.len());
         for ((event, report), (key, found)) in readable.into_iter().zip(keys.iter().zip(matches)) {
-            let whose = attempt_of(key, found, &report).or(event.attempt_id.map(|id| (id, None)));
+            let whose = attempt_of(key, found, &report, &witness).or(event.attempt_id.map(|id| (id, None)));
             match whose.filter(|(id, basis)| *basis != Some(MatchBasis::OnlyCandidate) || !ambiguous.contains(id)) {
-                Some((attempt_id, basis)) => matched.push(Matched { event, report, attempt_id, basis }),
+                Some((attempt_id, basis)) => {
+                    let grounds = basis.or(found.basis.filter(|_| found.bound == Some(attempt_id)));
+                    matched.push(Matched { event, report, attempt_id, basis, grounds });
+                }
                 None => {
                     if let (Source::Webhook, None, Some(open)) = (report.source, &report.token, &found.open_unbound)
                         && open.state != OpenState::Dialing
@@ -197,9 +221,15 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         for (attempt_id, items) in by_attempt {
             let Some(open) = open.get(&attempt_id) else {
-                outbox.late.push((attempt_id, items));
+                let (odd, items): (Vec<_>, Vec<_>) =
+                    items.into_iter().partition(|item| item.report.phase == Phase::Unrecognised);
+                outbox.marks.extend(odd.iter().map(|item| (item.event.inbox_id, item.aside())));
+                if !items.is_empty() {
+                    outbox.late.push((attempt_id, items));
+                }
                 continue;
             };
+            self.learn_times(name, open, &items);
             let reports: Vec<_> = items
                 .iter()
                 .map(|item| Received { report: &item.report, received_at: item.event.received_at })
@@ -207,7 +237,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             let call_id = items.iter().find_map(|item| item.report.call_id.clone());
             match conclude(&reports, now, account.settings.settle_after) {
                 Conclusion::Live => {
-                    outbox.marks.extend(items.iter().map(|item| (item.event.inbox_id, InboxMark::Done)));
+                    outbox.marks.extend(items.iter().map(|item| (item.event.inbox_id, item.aside())));
                     if open.state != OpenState::Placed {
                         // Evidence that it rang or rings: no longer in doubt.
                         let reply =
@@ -239,12 +269,59 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                         outbox.marks.extend(items.iter().map(mark));
                         continue;
                     }
-                    let basis = items.iter().find_map(|item| item.basis);
+                    let basis = items.iter().find_map(|item| item.grounds);
                     let inbox = items.iter().map(|item| item.event.inbox_id).collect();
                     outbox.ended.push(self.ended(open, *summary, basis, inbox));
                 }
             }
         }
+    }
+
+    /// Learns in which zone the provider writes, from calls that are known to be ours by more than their time.
+    fn learn_times(&self, name: &AccountName, open: &OpenAttempt, items: &[Matched]) {
+        let Some(sent_at) = open.sent_at else { return };
+        let account = &self.accounts[name];
+        // Webhooks are not signed.
+        let known = |item: &&Matched| {
+            item.report.source == Source::Call
+                && matches!(item.grounds, Some(MatchBasis::Reply | MatchBasis::Token | MatchBasis::Operator))
+        };
+        // One call is one sample, however often it was read.
+        let Some(written) = items.iter().filter(known).find_map(|item| item.report.hints.created) else { return };
+        let mut calibration = lock(&account.calibration);
+        if calibration.observe(sent_at, written) {
+            match calibration.offset() {
+                Some(offset) => {
+                    info!(provider.account = %name, "Times without a zone of account {name} are {offset:#} ahead of UTC");
+                }
+                None => info!(provider.account = %name, "Times without a zone of account {name} mean nothing for now"),
+            }
+        }
+    }
+
+    /// Lets what another version could not read be looked at again, once after the start; answers whether there may be
+    /// more.
+    ///
+    /// # Errors
+    /// When the database does not answer; running it again is safe.
+    pub async fn reread_quarantined(&self) -> Result<bool, StoreError> {
+        if self.reread_done.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let count = self.store.reread_quarantined(VERSION, REREAD_MAX, self.clock.now()).await?;
+        if count > 0 {
+            info!("{count} events that another version could not read are looked at again");
+        }
+        let more = count >= REREAD_MAX;
+        // Replicas of two versions would hand them to each other for ever.
+        self.reread_done.store(!more, Ordering::Relaxed);
+        Ok(more)
+    }
+
+    /// As after a start.
+    #[cfg(test)]
+    pub(super) fn forget_reread(&self) {
+        self.reread_done.store(false, Ordering::Relaxed);
     }
 
     fn ended(&self, open: &OpenAttempt, summary: CallSummary, basis: Option<MatchBasis>, inbox: Vec<InboxId>) -> Ended {
@@ -321,7 +398,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 results.extend(items.iter().map(|item| LateResult::nothing(attempt_id, item.event.inbox_id)));
                 continue;
             };
-            let basis = items.iter().find_map(|item| item.basis);
+            let basis = items.iter().find_map(|item| item.grounds);
             let result = self.late_result(recorded, &history, *summary, basis, items[0].event.inbox_id);
             results.push(result);
             results.extend(items[1..].iter().map(|item| LateResult::nothing(attempt_id, item.event.inbox_id)));
@@ -356,6 +433,49 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let suppress = opt_out(definition.as_deref(), &summary.extracted);
         LateResult { attempt_id, inbox_id, contradicts, verdict, suppress, result: result_of(summary, basis, goal_met) }
     }
+}
+
+impl<P: Provider> Account<P> {
+    /// What it knows of calls beyond their ids.
+    pub(super) fn witness(&self) -> Witness {
+        Witness { assistants: lock(&self.roster).assistants.clone(), calibration: *lock(&self.calibration) }
+    }
+
+    /// Whether a status word has not been told of yet.
+    fn is_new_word(&self, word: &str) -> bool {
+        let mut seen = lock(&self.words_seen);
+        seen.len() < WORDS_MAX && seen.insert(word.to_owned())
+    }
+}
+
+impl Witness {
+    /// When a call was made, as far as its report says so in a way that is understood.
+    fn made_at(&self, report: &CallReport) -> Option<Timestamp> {
+        report.created_at.or_else(|| self.calibration.instant(report.hints.created?))
+    }
+
+    /// Whether a call names an assistant that is not an attempt's.
+    fn names_another(&self, open: &OpenAttempt, report: &CallReport) -> bool {
+        let (Some(assistants), Some(name)) = (&self.assistants, &report.hints.assistant_name) else { return false };
+        let own = assistants.iter().find(|assistant| assistant.assistant_id == open.assistant_id);
+        own.is_some_and(|own| !own.name.trim().eq_ignore_ascii_case(name.trim()))
+    }
+}
+
+impl Matched {
+    /// What becomes of an event that ends nothing: one with a word nobody documents is kept for a version that knows it.
+    fn aside(&self) -> InboxMark {
+        match self.report.phase {
+            Phase::Unrecognised => quarantined(format!("status word {:?} is documented nowhere", self.report.status)),
+            Phase::Queued | Phase::Live | Phase::PartOver | Phase::AnsweredOver | Phase::NotReached(_) => {
+                InboxMark::Done
+            }
+        }
+    }
+}
+
+fn quarantined(problem: String) -> InboxMark {
+    InboxMark::Quarantined { problem, version: VERSION.to_owned() }
 }
 
 /// A webhook alone cannot tell a machine from a person; that it says `answered` contradicts no voicemail.
@@ -400,6 +520,7 @@ pub(super) fn attempt_of(
     key: &CallKey,
     found: &CallMatch,
     report: &CallReport,
+    witness: &Witness,
 ) -> Option<(AttemptId, Option<MatchBasis>)> {
     if let Some(bound) = found.bound {
         return Some((bound, None));
@@ -417,17 +538,26 @@ pub(super) fn attempt_of(
     if report.source == Source::Webhook {
         return None;
     }
+    // Not ours by its words; whether it is by its time is nobody's guess (see `is_newer_call`).
+    if witness.names_another(open, report) {
+        return None;
+    }
     // While the answer to our request is on its way, it may bring the id itself.
     let answered = open.state != OpenState::Dialing;
-    (answered && is_newer_call(open, report) == Some(true))
+    (answered && is_newer_call(open, report, witness) == Some(true))
         .then_some((open.attempt_id, Some(MatchBasis::OnlyCandidate)))
 }
 
-/// Whether a call was made after an attempt's intent; `None` when neither ids nor dates tell.
-pub(super) fn is_newer_call(open: &OpenAttempt, report: &CallReport) -> Option<bool> {
+/// Whether a call was made after an attempt's intent; `None` when neither ids nor dates tell, or it was made when the
+/// attempt's own must have been long over.
+pub(super) fn is_newer_call(open: &OpenAttempt, report: &CallReport, witness: &Witness) -> Option<bool> {
     let known = open.newest_call_known.as_ref();
     let newer_id = known.zip(report.call_id.as_ref()).and_then(|(known, call_id)| is_newer(call_id, known));
-    let made_after = report.created_at.map(|at| at + CLOCK_SKEW_MAX >= open.intent_at);
+    let made_at = witness.made_at(report);
+    if made_at.is_some_and(|at| at > open.deadline_at + CLOCK_SKEW_MAX) {
+        return None;
+    }
+    let made_after = made_at.map(|at| at + CLOCK_SKEW_MAX >= open.intent_at);
     match (newer_id, made_after) {
         (Some(by_id), Some(by_date)) if by_id != by_date => None,
         (Some(newer), _) | (None, Some(newer)) => Some(newer),

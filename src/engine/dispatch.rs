@@ -12,12 +12,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::domain::assistant::{Assistant, PickFacts, pick};
 use crate::domain::attempt::OpenState;
 use crate::domain::call_options::CallOptions;
-use crate::domain::campaign::{Day, Definition};
+use crate::domain::campaign::{Day, Definition, Pick};
 use crate::domain::gate::{self, BudgetWait, CampaignFacts, Facts, Gate, GateVerdict, WindowFacts};
 use crate::domain::id::{AccountName, AssistantId, AttemptId, AttemptKey, CampaignId};
 use crate::domain::lead::Stratum;
@@ -50,6 +50,8 @@ pub struct Memory {
     marks: BTreeMap<Stratum, Timestamp>,
     marks_reset_at: Option<Instant>,
     day_counts: BTreeMap<Option<CampaignId>, DayCount>,
+    /// Whether it was said that the account's day is used up.
+    day_told: bool,
 }
 
 /// Starts counted in rows, and those begun since: never fewer than the true number.
@@ -99,9 +101,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         if !self.view_is_fresh(view) {
             return Some("the database has not answered for more than a second".to_owned());
         }
-        view.account_problem(&account.settings.name).or_else(|| account.held_back(now)).or_else(|| {
-            self.held_lease(account).is_none().then(|| "another daemon holds the account's lease".to_owned())
-        })
+        let standing = || lock(&account.health).problem().map(str::to_owned);
+        view.account_problem(&account.settings.name).or_else(standing).or_else(|| account.held_back(now)).or_else(
+            || self.held_lease(account).is_none().then(|| "another daemon holds the account's lease".to_owned()),
+        )
     }
 
     /// Starts what is due and allowed, as far as rates and lines reach.
@@ -118,6 +121,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         if self.account_problem(&view, account, now).is_some() {
             return Ok(report);
         }
+        if lock(&account.pacer).recovered(now) {
+            info!(provider.account = %name, "Account {name} starts calls at its full rate again");
+        }
         let open_lanes: Vec<Stratum> = self.open_lanes(&view, name, now);
         if open_lanes.is_empty() {
             return Ok(report);
@@ -132,10 +138,17 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let open = self.store.open_counts(name).await?;
         let limits = &account.settings.limits;
         room = room.min(lines_free(limits.concurrent_calls, open.iter()));
+        if lock(&account.health).is_on_probation() {
+            // One call tells whether the account is what it was.
+            let under_way = lock(&account.roster).trusts.under_way();
+            room = room.min(u32::from(under_way == 0));
+        }
         if room > 0
             && let Some(cap) = limits.calls_per_day
         {
-            room = room.min(self.day_room(account, None, cap.get(), &limits.day, now).await?);
+            let left = self.day_room(account, None, cap.get(), &limits.day, now).await?;
+            self.note_day(account, left, cap.get());
+            room = room.min(left);
         }
         if room == 0 {
             return Ok(report);
@@ -186,9 +199,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
 
     /// The roster without assistants that are put aside.
     fn available(&self, account: &Account<P>, assistants: &[Assistant], now: Timestamp) -> Vec<Assistant> {
-        let mut roster = lock(&account.roster);
-        roster.aside.retain(|_, until| *until > now);
-        assistants.iter().filter(|assistant| !roster.aside.contains_key(&assistant.assistant_id)).cloned().collect()
+        let roster = lock(&account.roster);
+        assistants.iter().filter(|assistant| !roster.trusts.is_aside(&assistant.assistant_id, now)).cloned().collect()
     }
 
     async fn campaign_room(
@@ -246,6 +258,24 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let room = room_left(&count);
         lock(&account.dispatch_memory).day_counts.insert(campaign_id, count);
         Ok(room)
+    }
+
+    /// Says once that an account's day is used up. In a rolling day there is room again for one call after the other; that
+    /// is not worth a word each.
+    fn note_day(&self, account: &Account<P>, left: u32, cap: u32) {
+        let name = &account.settings.name;
+        let told = &mut lock(&account.dispatch_memory).day_told;
+        match (left, *told) {
+            (0, false) => {
+                *told = true;
+                warn!(provider.account = %name, "Account {name} has started its {cap} calls of the day and waits");
+            }
+            (left, true) if left > cap / 10 => {
+                *told = false;
+                info!(provider.account = %name, "Account {name} has {left} calls of the day left again");
+            }
+            _ => {}
+        }
     }
 
     async fn peek(
@@ -316,6 +346,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         for alike in open {
             *busy.entry(alike.assistant_id.clone()).or_default() += alike.count;
         }
+        let mut trusted: BTreeMap<&AssistantId, u32> = {
+            let roster = lock(&account.roster);
+            let eligible = turns.iter().flat_map(|turn| &turn.eligible);
+            eligible.map(|one| (&one.assistant_id, roster.trusts.room(&one.assistant_id, now))).collect()
+        };
         for candidate in in_turn(candidates, turns.len()) {
             let campaign_id = candidate.due.stratum.campaign_id;
             let Some(turn) = turns.iter().find(|turn| turn.campaign.campaign_id == campaign_id) else { continue };
@@ -347,9 +382,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                         turn: account.turn.fetch_add(1, Ordering::Relaxed),
                         busy: &busy,
                     };
-                    let Some(assistant) = pick(turn.definition.assistants.pick, &turn.eligible, facts) else {
+                    let Some(assistant) = pick_trusted(turn, &trusted, facts) else {
+                        // Its turn comes when the call is answered on which it depends whether the assistant is used.
                         continue;
                     };
+                    if let Some(room) = trusted.get_mut(&assistant.assistant_id) {
+                        *room = room.saturating_sub(1);
+                    }
                     *busy.entry(assistant.assistant_id.clone()).or_default() += 1;
                     *used += 1;
                     let assistant_id = assistant.assistant_id.clone();
@@ -561,6 +600,22 @@ impl<S: Store, P: Provider, C: Clock> Drop for InFlight<'_, S, P, C> {
             in_flight.remove(attempt_id);
         }
     }
+}
+
+/// Picks among the assistants that may have one more call now. One that keeps its leads is waited for.
+fn pick_trusted<'a>(
+    turn: &Turn<'a>,
+    trusted: &BTreeMap<&AssistantId, u32>,
+    facts: PickFacts<'_>,
+) -> Option<&'a Assistant> {
+    let has_room = |id: &AssistantId| trusted.get(id).is_some_and(|room| *room > 0);
+    let how = turn.definition.assistants.pick;
+    let kept = facts.last.filter(|_| how == Pick::Sticky);
+    if kept.is_some_and(|last| turn.eligible.iter().any(|one| one.assistant_id == *last) && !has_room(last)) {
+        return None;
+    }
+    let free: Vec<&Assistant> = turn.eligible.iter().copied().filter(|one| has_room(&one.assistant_id)).collect();
+    pick(how, &free, facts)
 }
 
 /// Whether a window lets a call through; used for the last look.

@@ -130,6 +130,13 @@ impl Driver {
             let policy = engine.settings.retention;
             engine.store.retain(engine.clock.now(), policy).await.map(|_| false)
         });
+        driver.run(
+            engine,
+            "reread",
+            periods.retain,
+            quiet(),
+            |engine| async move { engine.reread_quarantined().await },
+        );
         for name in engine.accounts.keys() {
             driver.start_account(engine, name);
         }
@@ -164,7 +171,7 @@ impl Driver {
                     tokio::select! {
                         biased;
                         () = woken.notified() => {}
-                        () = engine.clock.sleep(roster_period) => {}
+                        () = engine.clock.sleep(engine.roster_wait(&name)) => {}
                     }
                 }
                 let ready = engine.read_roster(&name).await?;

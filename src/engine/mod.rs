@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod driver;
 pub mod enrol;
 pub mod finish;
+mod health;
 pub mod lease;
 #[cfg(test)]
 pub mod mutation;
@@ -20,10 +21,11 @@ pub mod poll;
 pub mod record;
 pub mod roster;
 pub mod settings;
+mod trust;
 pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
@@ -31,17 +33,20 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 use crate::domain::assistant::Assistant;
+use crate::domain::calibration::Calibration;
 use crate::domain::campaign::Definition;
-use crate::domain::id::{AccountName, AssistantId, AttemptId, CampaignId, ProviderCallId};
+use crate::domain::id::{AccountName, AttemptId, CampaignId, ProviderCallId};
 use crate::domain::phone::PhoneNumber;
 use crate::port::clock::Clock;
 use crate::port::provider::Provider;
 use crate::port::store::Store;
 
+use health::{Guard, Health};
 use lease::HeldLease;
 use pacer::{Pacer, RequestBudget};
 use record::Record;
 use settings::{AccountSettings, Settings};
+use trust::Trusts;
 use view::View;
 
 /// Everything the passes share.
@@ -58,6 +63,8 @@ pub struct Engine<S, P, C> {
     draining: AtomicBool,
     in_flight: Mutex<BTreeSet<AttemptId>>,
     tasks: TaskTracker,
+    /// Whether what an older version could not read has been looked at again since the start.
+    reread_done: AtomicBool,
 }
 
 /// One account at work.
@@ -72,6 +79,7 @@ pub struct Account<P> {
     roster: Mutex<Roster>,
     newest_call: Mutex<Option<ProviderCallId>>,
     hold: Mutex<Hold>,
+    health: Mutex<Health>,
     reserved: Mutex<BTreeMap<CampaignId, u32>>,
     known_phone: Mutex<Option<(PhoneNumber, Timestamp)>>,
     turn: AtomicU64,
@@ -80,10 +88,10 @@ pub struct Account<P> {
     inbox: Mutex<Option<mpsc::UnboundedReceiver<Record>>>,
     dispatch_memory: Mutex<dispatch::Memory>,
     words_seen: Mutex<BTreeSet<String>>,
-    /// The page of the list at which the next walk through it begins.
-    next_page: AtomicU32,
     /// Attempts whose call the provider was asked to take back.
     canceled: Mutex<BTreeSet<AttemptId>>,
+    calibration: Mutex<Calibration>,
+    poll_memory: Mutex<poll::Memory>,
     /// Whether the provider's filter by phone number has found a call once.
     phone_filter_works: AtomicBool,
 }
@@ -102,12 +110,7 @@ struct Wakes {
 struct Roster {
     /// `None` until the first read.
     assistants: Option<Arc<Vec<Assistant>>>,
-    /// Assistants put aside after refusals, and until when.
-    aside: BTreeMap<AssistantId, Timestamp>,
-    /// Undocumented refusals in a row.
-    refusals: BTreeMap<AssistantId, u32>,
-    /// Numbers refused in a row.
-    numbers_refused: BTreeMap<AssistantId, u32>,
+    trusts: Trusts,
 }
 
 /// Why an account does not dial for a while, as this replica has seen it.
@@ -129,7 +132,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             .into_iter()
             .map(|(settings, provider)| (settings.name.clone(), Account::new(settings, provider, now)))
             .collect();
-        Arc::new(Self {
+        let engine = Arc::new(Self {
             view: RwLock::new(Arc::new(View::empty(clock.monotonic()))),
             store,
             clock,
@@ -138,7 +141,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             draining: AtomicBool::new(false),
             in_flight: Mutex::new(BTreeSet::new()),
             tasks: TaskTracker::new(),
-        })
+            reread_done: AtomicBool::new(false),
+        });
+        for (name, account) in &engine.accounts {
+            account.provider.attach(Arc::new(Guard::new(Arc::downgrade(&engine), name.clone())));
+        }
+        engine
     }
 
     /// The control tables as last read.
@@ -180,6 +188,7 @@ impl<P: Provider> Account<P> {
             roster: Mutex::new(Roster::default()),
             newest_call: Mutex::new(None),
             hold: Mutex::new(Hold::default()),
+            health: Mutex::new(Health::default()),
             reserved: Mutex::new(BTreeMap::new()),
             known_phone: Mutex::new(None),
             turn: AtomicU64::new(0),
@@ -188,8 +197,9 @@ impl<P: Provider> Account<P> {
             inbox: Mutex::new(Some(inbox)),
             dispatch_memory: Mutex::new(dispatch::Memory::default()),
             words_seen: Mutex::new(BTreeSet::new()),
-            next_page: AtomicU32::new(1),
             canceled: Mutex::new(BTreeSet::new()),
+            calibration: Mutex::new(Calibration::default()),
+            poll_memory: Mutex::new(poll::Memory::default()),
             phone_filter_works: AtomicBool::new(false),
             settings,
             provider,
@@ -247,29 +257,19 @@ impl<P: Provider> Account<P> {
         hold.until.filter(|until| now < *until).map(|until| format!("{} (until {until})", hold.reason))
     }
 
-    /// Takes one read out of the request budget, unless the account is held back.
+    /// Whether the account may send a read now; the provider's client charges it when it is sent.
     fn may_read(&self, now: Timestamp) -> bool {
-        self.may_spend(1, now)
+        self.reads_left(now) > 0
     }
 
-    /// Takes what reading one call costs.
-    fn may_read_call(&self, now: Timestamp) -> bool {
-        self.may_spend(self.provider.abilities().read_requests, now)
-    }
-
-    /// Takes what one page of the list costs.
+    /// Whether there is room for what one page of the list costs.
     fn may_list(&self, now: Timestamp) -> bool {
-        self.may_spend(self.provider.abilities().list_requests, now)
+        self.reads_left(now) >= self.provider.abilities().list_requests
     }
 
-    /// Takes so many requests out of the budget. Where too few are left they are used up all the same: the minute is over
-    /// for reads either way.
-    fn may_spend(&self, requests: u32, now: Timestamp) -> bool {
-        if self.held_back(now).is_some() {
-            return false;
-        }
-        let mut budget = lock(&self.requests);
-        (0..requests).all(|_| budget.read(now))
+    /// How many reads may be sent now.
+    fn reads_left(&self, now: Timestamp) -> u32 {
+        if self.held_back(now).is_some() { 0 } else { lock(&self.requests).left_for_reads(now) }
     }
 
     /// How late the list may show a call, where a call it does not show is thereby proven not to be.
@@ -298,3 +298,6 @@ fn back_off(first: SignedDuration, failures: u32, max: SignedDuration) -> Signed
     let factor = 1i32 << failures.saturating_sub(1).min(16);
     first.checked_mul(factor).unwrap_or(max).min(max)
 }
+
+#[cfg(test)]
+mod tests;

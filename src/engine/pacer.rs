@@ -3,6 +3,8 @@
 //! Rates are enforced by governor at the moment a request leaves, in civil time, with a burst of one: the default burst
 //! of a quota of 20 a minute lets 39 starts into a minute. With a burst of one the only state of a limit is when the last
 //! start left, so a fresh pacer is primed by behaving as if a call had just left.
+//!
+//! A provider that refuses starts for their number lowers the account's rate ([`Throttle`]), never raises it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
@@ -27,6 +29,12 @@ pub struct Pacer {
     campaigns: BTreeMap<CampaignId, (Pacing, Vec<Gauge>)>,
     clock: CivilClock,
     origin: Timestamp,
+    throttle: Throttle,
+    /// The slow interval at which the throttle lets starts go, and when the next one may.
+    base_interval: u64,
+    throttled_until: u64,
+    /// The share of the rate that was last spoken of.
+    told: Share,
 }
 
 const UNKNOWN_CAMPAIGN_WAIT: SignedDuration = SignedDuration::from_millis(50);
@@ -56,7 +64,42 @@ impl Pacer {
     pub fn new(limits: &Pacing, now: Timestamp) -> Self {
         let clock = CivilClock(Arc::new(AtomicU64::new(0)));
         let account = gauges(limits, &clock, 0);
-        Self { account, campaigns: BTreeMap::new(), clock, origin: now }
+        let base_interval = account.iter().map(|gauge| gauge.interval).max().unwrap_or(UNLIMITED_INTERVAL);
+        Self {
+            account,
+            campaigns: BTreeMap::new(),
+            clock,
+            origin: now,
+            throttle: Throttle::default(),
+            base_interval,
+            throttled_until: 0,
+            told: Share::FULL,
+        }
+    }
+
+    /// The provider refused a start that left at `sent_at` because there were too many. Answers the new share of the
+    /// configured rate, if that makes a difference.
+    pub fn refused(&mut self, sent_at: Timestamp, now: Timestamp) -> Option<Share> {
+        let share = self.throttle.refused(sent_at, now)?;
+        let at = self.set_clock(now);
+        self.throttled_until = self.throttled_until.max(at + share.stretch(self.base_interval));
+        let news = self.told != share;
+        self.told = share;
+        news.then_some(share)
+    }
+
+    /// Whether the whole rate may be used again; `true` once each time.
+    pub fn recovered(&mut self, now: Timestamp) -> bool {
+        let whole = self.told != Share::FULL && self.throttle.share(now) == Share::FULL;
+        if whole {
+            self.told = Share::FULL;
+        }
+        whole
+    }
+
+    /// How many starts a minute a share of the account's rate is.
+    pub fn per_minute(&self, share: Share) -> f64 {
+        MINUTE.as_secs_f64() / Duration::from_nanos(share.stretch(self.base_interval)).as_secs_f64()
     }
 
     /// Takes over a campaign's limits; a change counts as a start, so that it cannot be used to jump the queue.
@@ -81,7 +124,13 @@ impl Pacer {
     /// How many starts of the account fit, as above.
     pub fn account_slots(&mut self, now: Timestamp, horizon: SignedDuration, reserved: u32) -> u32 {
         let at = self.set_clock(now);
-        slots_of(&self.account, at, horizon, reserved)
+        let slots = slots_of(&self.account, at, horizon, reserved);
+        let share = self.throttle.share(now);
+        if share == Share::FULL {
+            return slots;
+        }
+        let slow = (self.throttled_until, share.stretch(self.base_interval));
+        slots.min(fit(slow, at, at + nanos(horizon)).saturating_sub(reserved))
     }
 
     /// How long a campaign's next start has to wait at least.
@@ -89,6 +138,7 @@ impl Pacer {
         let at = self.set_clock(now);
         let Some((_, campaign)) = self.campaigns.get(&campaign_id) else { return UNKNOWN_CAMPAIGN_WAIT };
         let next = self.account.iter().chain(campaign).map(|gauge| gauge.next).max().unwrap_or(0);
+        let next = next.max(self.throttled_until);
         SignedDuration::from_nanos(i64::try_from(next.saturating_sub(at)).unwrap_or(i64::MAX))
     }
 
@@ -103,7 +153,7 @@ impl Pacer {
             return Err(UNKNOWN_CAMPAIGN_WAIT);
         };
         let mut gauges: Vec<&mut Gauge> = self.account.iter_mut().chain(campaign).collect();
-        let next = gauges.iter().map(|gauge| gauge.next).max().unwrap_or(0);
+        let next = gauges.iter().map(|gauge| gauge.next).max().unwrap_or(0).max(self.throttled_until);
         if next > at {
             return Err(SignedDuration::from_nanos(i64::try_from(next - at).unwrap_or(i64::MAX)));
         }
@@ -115,6 +165,8 @@ impl Pacer {
             }
             gauge.next = at + gauge.interval;
         }
+        let share = self.throttle.share(now);
+        self.throttled_until = if share == Share::FULL { 0 } else { at + share.stretch(self.base_interval) };
         Ok(())
     }
 
@@ -141,16 +193,83 @@ fn gauges(limits: &Pacing, clock: &CivilClock, at: u64) -> Vec<Gauge> {
 }
 
 fn slots_of(gauges: &[Gauge], at: u64, horizon: SignedDuration, reserved: u32) -> u32 {
-    let end = at + u64::try_from(horizon.as_nanos()).unwrap_or(0);
-    let fit = |gauge: &Gauge| {
-        let first = gauge.next.max(at);
-        if first > end {
-            0
-        } else {
-            u32::try_from((end - first) / gauge.interval).unwrap_or(u32::MAX).saturating_add(1)
+    let end = at + nanos(horizon);
+    gauges
+        .iter()
+        .map(|gauge| fit((gauge.next, gauge.interval), at, end))
+        .min()
+        .unwrap_or(u32::MAX)
+        .saturating_sub(reserved)
+}
+
+/// How many starts that go at `next` and an interval apart fit between `at` and `end`.
+fn fit((next, interval): (u64, u64), at: u64, end: u64) -> u32 {
+    let first = next.max(at);
+    if first > end {
+        return 0;
+    }
+    u32::try_from((end - first) / interval).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+fn nanos(span: SignedDuration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(0)
+}
+
+/// What a throttled account without a rate of its own is slowed down from: twenty starts a second.
+const UNLIMITED_INTERVAL: u64 = 50_000_000;
+
+/// A share of the configured rate, in sixteenths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u8);
+
+impl Share {
+    /// All of it.
+    pub const FULL: Self = Self(16);
+    /// The least that is left: a rate that grows from nothing would never be found out to be welcome again.
+    pub const FLOOR: Self = Self(1);
+
+    fn halved(self) -> Self {
+        Self(self.0 / 2).max(Self::FLOOR)
+    }
+
+    fn grown(self, steps: i64) -> Self {
+        let steps = u8::try_from(steps.clamp(0, i64::from(Self::FULL.0))).unwrap_or(Self::FULL.0);
+        Self(self.0 + steps).min(Self::FULL)
+    }
+
+    /// An interval between starts at the full rate, at this one.
+    fn stretch(self, interval: u64) -> u64 {
+        interval.saturating_mul(u64::from(Self::FULL.0)) / u64::from(self.0)
+    }
+}
+
+/// How long the rate has to be borne until it grows by a sixteenth, civil.
+pub const RECOVERY_STEP: SignedDuration = SignedDuration::from_secs(20);
+
+/// What is left of the start rate of an account whose provider has refused starts for their number: halved by a refusal,
+/// grown by steps while none comes. Refusals of starts that left before the last cut speak of the rate before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Throttle {
+    cut: Option<(Share, Timestamp)>,
+}
+
+impl Throttle {
+    /// What is left at `now`.
+    pub fn share(&self, now: Timestamp) -> Share {
+        self.cut.map_or(Share::FULL, |(share, at)| {
+            share.grown(now.duration_since(at).as_millis() as i64 / RECOVERY_STEP.as_millis() as i64)
+        })
+    }
+
+    /// A start that left at `sent_at` was refused. Answers what is left, unless that was known.
+    pub fn refused(&mut self, sent_at: Timestamp, now: Timestamp) -> Option<Share> {
+        if self.cut.is_some_and(|(_, at)| sent_at <= at) {
+            return None;
         }
-    };
-    gauges.iter().map(fit).min().unwrap_or(u32::MAX).saturating_sub(reserved)
+        let share = self.share(now).halved();
+        self.cut = Some((share, now));
+        Some(share)
+    }
 }
 
 /// All requests to an account's provider, in any minute and in any shorter time its provider bounds; starts go first.
@@ -158,6 +277,7 @@ fn slots_of(gauges: &[Gauge], at: u64, horizon: SignedDuration, reserved: u32) -
 pub struct RequestBudget {
     spans: Vec<Span>,
     sent: VecDeque<Timestamp>,
+    starts_per_minute: u32,
 }
 
 /// So many requests in any time of a length.
@@ -191,7 +311,7 @@ impl RequestBudget {
     pub fn new(limit: Option<u32>, burst: Option<(u32, SignedDuration)>, starts_per_minute: u32) -> Self {
         let spans = limit.map(|limit| (limit, MINUTE)).into_iter().chain(burst);
         let spans = spans.map(|(limit, length)| Span::new(limit, length, starts_per_minute)).collect();
-        Self { spans, sent: VecDeque::new() }
+        Self { spans, sent: VecDeque::new(), starts_per_minute }
     }
 
     /// Takes a start's request, or says how much civil time to wait.
@@ -220,12 +340,35 @@ impl RequestBudget {
 
     /// Takes a read's request, if reads may have one.
     pub fn read(&mut self, now: Timestamp) -> bool {
-        self.forget(now);
-        let room = self.spans.iter().all(|span| span.used(&self.sent, now) + span.reserve < span.limit);
+        let room = self.left_for_reads(now) > 0;
         if room {
             self.note(now);
         }
         room
+    }
+
+    /// How many requests are left for reads.
+    pub fn left_for_reads(&mut self, now: Timestamp) -> u32 {
+        self.forget(now);
+        let left = |span: &Span| span.limit.saturating_sub(span.used(&self.sent, now) + span.reserve);
+        self.spans.iter().map(left).min().map_or(u32::MAX, |left| u32::try_from(left).unwrap_or(u32::MAX))
+    }
+
+    /// The provider allows so many requests a minute; fewer than before are obeyed, more are not used. Answers whether
+    /// that changes anything.
+    pub fn lower(&mut self, limit: u32) -> bool {
+        let lower = Span::new(limit.max(1), MINUTE, self.starts_per_minute);
+        match self.spans.iter_mut().find(|span| span.length == MINUTE) {
+            Some(present) if present.limit <= lower.limit => false,
+            Some(present) => {
+                *present = lower;
+                true
+            }
+            None => {
+                self.spans.push(lower);
+                true
+            }
+        }
     }
 
     fn note(&mut self, now: Timestamp) {
@@ -330,6 +473,74 @@ mod tests {
         assert_eq!(alone, 2, "a burst may be all that is bounded");
     }
 
+    #[test]
+    fn a_lower_limit_is_obeyed_and_a_higher_one_not_used() {
+        let mut budget = RequestBudget::new(Some(10), None, 2);
+        assert!(budget.lower(4));
+        assert!(!budget.lower(4), "told once");
+        assert!(!budget.lower(1000));
+        assert_eq!((0..20).filter(|_| budget.read(at(0))).count(), 2);
+        assert_eq!((0..20).filter(|_| budget.start(at(1)).is_ok()).count(), 2);
+        assert_eq!(budget.left(at(2)), 0);
+        let mut unlimited = RequestBudget::new(None, None, 20);
+        assert!(unlimited.lower(6));
+        assert_eq!((0..20).filter(|_| unlimited.start(at(0)).is_ok()).count(), 6);
+    }
+
+    #[test]
+    fn what_was_sent_under_a_higher_limit_counts_under_a_lower_one() {
+        let mut budget = RequestBudget::new(Some(10), None, 0);
+        assert_eq!((0..10).filter(|second| budget.start(at(second * 1000)).is_ok()).count(), 10);
+        assert!(budget.lower(5));
+        assert_eq!(budget.start(at(10_000)), Err(SignedDuration::from_secs(55)), "until five of the ten are left");
+    }
+
+    #[test]
+    fn one_burst_of_refusals_halves_the_rate_once() {
+        let mut throttle = Throttle::default();
+        assert_eq!(throttle.refused(at(0), at(500)), Some(Share(8)));
+        for sent in [0, 100, 499, 500] {
+            assert_eq!(throttle.refused(at(sent), at(900)), None, "it left before the cut");
+        }
+        assert_eq!(throttle.refused(at(501), at(1000)), Some(Share(4)));
+        assert_eq!(throttle.share(at(1000)), Share(4));
+        let step = RECOVERY_STEP.as_millis() as i64;
+        assert_eq!(throttle.share(at(999 + step)), Share(4));
+        assert_eq!(throttle.share(at(1000 + step)), Share(5));
+        assert_eq!(throttle.share(at(1000 + 12 * step)), Share::FULL);
+        assert_eq!(throttle.share(at(0)), Share(4), "a clock that steps back changes nothing");
+    }
+
+    #[test]
+    fn a_throttled_account_is_slow_and_says_when_it_is_itself_again() {
+        let mut pacer = pacer(&limits(None, Some(60)));
+        assert!(pacer.charge(ONE, at(1000)).is_ok());
+        let share = pacer.refused(at(1000), at(1200)).expect("news");
+        assert_eq!(pacer.per_minute(share), 30.0);
+        assert_eq!(pacer.wait(ONE, at(1200)), SignedDuration::from_secs(2));
+        assert_eq!(pacer.account_slots(at(2100), SignedDuration::from_secs(1), 0), 0);
+        assert_eq!(pacer.account_slots(at(2400), SignedDuration::from_secs(1), 0), 1);
+        assert!(pacer.charge(ONE, at(3199)).is_err());
+        assert!(pacer.charge(ONE, at(3200)).is_ok());
+        assert!(pacer.charge(ONE, at(5199)).is_err());
+        assert!(pacer.charge(ONE, at(5200)).is_ok());
+        assert!(!pacer.recovered(at(6000)));
+        let whole = 1200 + 8 * RECOVERY_STEP.as_millis() as i64;
+        assert!(pacer.recovered(at(whole)));
+        assert!(!pacer.recovered(at(whole)), "said once");
+        assert!(pacer.charge(ONE, at(whole)).is_ok());
+        assert!(pacer.charge(ONE, at(whole + 1000)).is_ok());
+    }
+
+    #[test]
+    fn an_account_without_a_rate_is_throttled_too() {
+        let mut pacer = pacer(&Pacing::default());
+        assert!(pacer.charge(ONE, at(0)).is_ok() && pacer.charge(ONE, at(0)).is_ok());
+        pacer.refused(at(0), at(1)).expect("news");
+        assert!(pacer.charge(ONE, at(2)).is_err());
+        assert!(pacer.charge(ONE, at(101)).is_ok());
+    }
+
     proptest! {
         #[test]
         fn no_burst_and_no_minute_holds_more_requests_than_its_limit(
@@ -350,6 +561,56 @@ mod tests {
                 let within = |span| sent[index..].iter().take_while(|other| **other < from + span).count();
                 prop_assert!(within(10_000) <= 15);
                 prop_assert!(within(60_000) <= 60);
+            }
+        }
+
+        #[test]
+        fn a_throttle_has_a_floor_and_a_ceiling_and_recovers(
+            steps in prop::collection::vec((0i64..120_000, prop::bool::ANY), 1..60),
+        ) {
+            let mut throttle = Throttle::default();
+            let mut now = 0;
+            for (gap, refused) in steps {
+                let before = throttle.share(at(now));
+                now += gap;
+                let grown = throttle.share(at(now));
+                prop_assert!(grown >= before && grown <= Share::FULL);
+                // Additive: a sixteenth for each step, and the part of one that was begun before.
+                let steps = gap / RECOVERY_STEP.as_millis() as i64 + 1;
+                prop_assert!(i64::from(grown.0 - before.0) <= steps);
+                if refused && let Some(share) = throttle.refused(at(now), at(now)) {
+                    prop_assert!(share >= Share::FLOOR && share.0 <= (grown.0 / 2).max(Share::FLOOR.0));
+                    prop_assert_eq!(throttle.share(at(now)), share);
+                }
+            }
+            let recovered = at(now) + RECOVERY_STEP * 16;
+            prop_assert_eq!(throttle.share(recovered), Share::FULL);
+        }
+
+        #[test]
+        fn refusals_never_let_more_start(
+            per_second in 1u32..20, per_minute in 1u32..200,
+            steps in prop::collection::vec((0i64..700, prop::bool::weighted(0.1)), 1..300),
+        ) {
+            let limits = limits(Some(per_second), Some(per_minute));
+            let mut throttled = pacer(&limits);
+            let (mut now, mut starts) = (0, Vec::new());
+            for (gap, refused) in steps {
+                now += gap;
+                let wait = throttled.wait(ONE, at(now));
+                let charged = throttled.charge(ONE, at(now));
+                prop_assert_eq!(charged.is_ok(), wait <= SignedDuration::ZERO);
+                if charged.is_ok() {
+                    starts.push(now);
+                    if refused {
+                        throttled.refused(at(now), at(now));
+                    }
+                }
+            }
+            for (index, start) in starts.iter().enumerate() {
+                let within = |span| starts[index..].iter().take_while(|other| **other < start + span).count();
+                prop_assert!(within(1000) <= per_second as usize);
+                prop_assert!(within(60_000) <= per_minute as usize);
             }
         }
 

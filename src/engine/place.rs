@@ -7,33 +7,29 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::domain::id::{AccountName, AssistantId};
+use crate::domain::id::AccountName;
 use crate::domain::outcome::Disposition;
 use crate::domain::retry::{Ending, Verdict};
 use crate::port::clock::Clock;
 use crate::port::permit::{CommittedIntent, DialPermit, NotSent, OutboundCall};
-use crate::port::provider::{AccountStanding, NotPlaced, PlaceReply, Provider};
-use crate::port::store::{AccountState, DialIntent, ReplyFact, ReplyRecord, Store};
+use crate::port::provider::{NotPlaced, PlaceReply, Provider};
+use crate::port::store::{DialIntent, ReplyFact, ReplyRecord, Store};
 
 use super::dispatch::window_is_open;
 use super::finish::Ended;
 use super::lease::HeldLease;
 use super::record::Record;
+use super::trust::{Doubts, NUMBERS_REFUSED_MAX, REFUSALS_MAX, Refusal};
 use super::view::{LiveCampaign, View};
 use super::{Account, Engine, back_off, lock};
 
 /// When a call in doubt is looked for first, civil.
 const FIRST_SEARCH_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// How long to stay quiet after a 429 that does not say, civil.
-const RATE_LIMITED_WAIT: SignedDuration = SignedDuration::from_secs(10);
+pub(super) const RATE_LIMITED_WAIT: SignedDuration = SignedDuration::from_secs(10);
 /// How long to stay quiet when the provider cannot be reached, civil; doubles up to the second.
 const UNREACHABLE_WAIT: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(1), SignedDuration::from_secs(60));
-/// When an account that cannot place calls is looked at again, civil.
-pub const ACCOUNT_CHECK_AFTER: SignedDuration = SignedDuration::from_secs(60);
-/// Undocumented refusals in a row that put an assistant aside, and for how long, civil.
-const ASSISTANT_ASIDE: (u32, SignedDuration) = (3, SignedDuration::from_mins(15));
-
 /// Between two tries to charge a start, real time at least.
 const SHORTEST_WAIT: Duration = Duration::from_micros(50);
 
@@ -44,8 +40,6 @@ pub(super) fn rate_limited_wait(retry_after: Option<Duration>) -> SignedDuration
 
 /// How long to claim nothing after a permit ran out before its request left, real time.
 const EXPIRED_WAIT: Duration = Duration::from_secs(1);
-/// Numbers refused in a row from which on the numbers are not to blame.
-const NUMBERS_REFUSED_MAX: u32 = 5;
 
 /// What a start was granted on.
 pub(super) struct Start {
@@ -66,6 +60,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     ) {
         let account = &self.accounts[name];
         account.reserve(start.campaign.campaign_id);
+        let granted = lock(&account.roster).trusts.begin(&start.intent.assistant_id);
         let engine = Arc::clone(self);
         let name = name.clone();
         self.tasks.spawn(async move {
@@ -74,7 +69,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             let permit = DialPermit::new(
                 &intent,
                 call,
-                Box::pin(Arc::clone(&engine).last_look(name.clone(), Arc::clone(&start))),
+                Box::pin(Arc::clone(&engine).last_look(name.clone(), Arc::clone(&start), granted)),
             );
             let departure = permit.record();
             engine.await_slot(&name, &start).await;
@@ -83,7 +78,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 // The last look gives the slot back when it charges; a request that never got there does it here.
                 account.give_back(start.campaign.campaign_id);
             }
-            let record = engine.digest(&name, &start, departure.sent_at(), reply).await;
+            let record = engine.digest(&name, &start, granted, departure.sent_at(), reply).await;
+            lock(&account.roster).trusts.end(&start.intent.assistant_id);
             let _ = account.records.send(record);
         });
     }
@@ -103,7 +99,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
 
     /// The second look at every gate that can have closed, and the charge of the start: called when the request's first
     /// body byte is about to leave.
-    async fn last_look(self: Arc<Self>, name: AccountName, start: Arc<Start>) -> Result<Timestamp, NotSent> {
+    async fn last_look(
+        self: Arc<Self>,
+        name: AccountName,
+        start: Arc<Start>,
+        granted: Doubts,
+    ) -> Result<Timestamp, NotSent> {
         let account = &self.accounts[&name];
         #[cfg(test)]
         if super::mutation::Mutation::NoLastLook.is_made() {
@@ -127,6 +128,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             let campaign = view.campaign(campaign_id).filter(|campaign| campaign.version == start.campaign.version);
             if campaign.is_none_or(|campaign| campaign.dials(&name).is_none()) {
                 return Err(NotSent::GateClosed("the campaign was changed or is not active".to_owned()));
+            }
+            if !lock(&account.roster).trusts.may_leave(&start.intent.assistant_id, granted, now) {
+                return Err(NotSent::GateClosed("the provider has refused its assistant meanwhile".to_owned()));
             }
             match self.charge(account, &view, &start)? {
                 Ok(now) => {
@@ -167,14 +171,22 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 
     /// What a reply means for the attempt, and for everyone else.
-    async fn digest(&self, name: &AccountName, start: &Start, sent_at: Option<Timestamp>, reply: PlaceReply) -> Record {
+    async fn digest(
+        &self,
+        name: &AccountName,
+        start: &Start,
+        granted: Doubts,
+        sent_at: Option<Timestamp>,
+        reply: PlaceReply,
+    ) -> Record {
         let account = &self.accounts[name];
         let now = self.clock.now();
         let attempt_id = start.intent.attempt_id;
         let assistant_id = &start.intent.assistant_id;
         let not_placed = match reply {
             PlaceReply::Placed { call_id } => {
-                self.note_success(name, assistant_id);
+                lock(&account.roster).trusts.placed(assistant_id, granted);
+                self.note_placed(name);
                 if let Some(call_id) = &call_id {
                     account.saw_call(call_id);
                     *lock(&account.known_phone) = Some((start.intent.due.phone, now));
@@ -212,10 +224,20 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 let wait = rate_limited_wait(retry_after);
                 warn!(provider.account = %name, "Account {name} pauses for {wait:#}: the provider wants fewer requests");
                 account.hold_until(now + wait, "the provider wants fewer requests");
+                self.slow_down(name, sent_at.unwrap_or(now), now);
                 (again(now + wait), "the provider wants fewer requests".to_owned())
             }
             NotPlaced::NumberRefused { reason, suppressed } => {
-                if self.note_number_refused(name, assistant_id, now) {
+                // Our numbers have been checked, so many in a row are no fault of the leads: an assistant without a number
+                // of its own, say, is refused with the same status. Such leads are put back, not out.
+                let (too_many, news) = lock(&account.roster).trusts.number_refused(assistant_id, now);
+                if news {
+                    warn!(
+                        provider.account = %name, assistant.id = %assistant_id,
+                        "Assistant {assistant_id} is put aside: {NUMBERS_REFUSED_MAX} numbers in a row were refused"
+                    );
+                }
+                if too_many {
                     let ended = Ended::unsent(&start.intent, &start.campaign, Ending::Refused, now, reason);
                     return Record::Ended(Box::new(Ended { sent_at, ..ended }));
                 }
@@ -230,14 +252,30 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 (again(now), standing.sentence())
             }
             NotPlaced::AssistantGone { reason } => {
-                warn!(provider.account = %name, assistant.id = %assistant_id, "Assistant {assistant_id} is put aside: {reason}");
-                lock(&account.roster).aside.insert(assistant_id.clone(), now + ASSISTANT_ASIDE.1);
-                account.wakes.roster.notify_one();
+                if lock(&account.roster).trusts.put_aside(assistant_id, now) {
+                    warn!(
+                        provider.account = %name, assistant.id = %assistant_id,
+                        "Assistant {assistant_id} is put aside: {reason}"
+                    );
+                    account.wakes.roster.notify_one();
+                }
                 (again(now), format!("the assistant is gone: {reason}"))
             }
             NotPlaced::Refused { status, reason } => {
-                self.note_refusal(name, assistant_id, status, now);
-                (Ending::Refused, format!("HTTP {status}: {reason}"))
+                let refusal = lock(&account.roster).trusts.refused(assistant_id, granted, now);
+                if refusal == Refusal::Aside {
+                    warn!(
+                        provider.account = %name, assistant.id = %assistant_id,
+                        "Assistant {assistant_id} is put aside: {REFUSALS_MAX} refusals in a row, the last with HTTP {status}"
+                    );
+                    account.wakes.roster.notify_one();
+                }
+                let ending = match refusal {
+                    // It left before anybody knew, and says nothing of the lead.
+                    Refusal::KnownBefore => again(now),
+                    Refusal::Counted | Refusal::Aside => Ending::Refused,
+                };
+                (ending, format!("HTTP {status}: {reason}"))
             }
         };
         let mut ended = Ended::unsent(&start.intent, &start.campaign, ending, now, reason);
@@ -245,30 +283,16 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         Record::Ended(Box::new(ended))
     }
 
-    fn note_success(&self, name: &AccountName, assistant_id: &AssistantId) {
-        let account = &self.accounts[name];
-        let mut roster = lock(&account.roster);
-        roster.refusals.remove(assistant_id);
-        roster.numbers_refused.remove(assistant_id);
-        drop(roster);
-        lock(&account.hold).unreachable = 0;
-    }
-
-    /// Counts refused numbers. Our numbers have been checked, so many in a row are no fault of the leads: an assistant
-    /// without a number of its own, say, is refused with the same status. Such leads are put back, not out, and the
-    /// assistant is put aside.
-    fn note_number_refused(&self, name: &AccountName, assistant_id: &AssistantId, now: Timestamp) -> bool {
-        let mut roster = lock(&self.accounts[name].roster);
-        let in_a_row = roster.numbers_refused.entry(assistant_id.clone()).or_default();
-        *in_a_row += 1;
-        let too_many = *in_a_row >= NUMBERS_REFUSED_MAX;
-        if too_many && roster.aside.insert(assistant_id.clone(), now + ASSISTANT_ASIDE.1).is_none() {
-            warn!(
-                provider.account = %name, assistant.id = %assistant_id,
-                "Assistant {assistant_id} is put aside: {NUMBERS_REFUSED_MAX} numbers in a row were refused"
+    /// Fewer starts from now on: the provider has refused one that left at `sent_at` for their number.
+    fn slow_down(&self, name: &AccountName, sent_at: Timestamp, now: Timestamp) {
+        let mut pacer = lock(&self.accounts[name].pacer);
+        if let Some(share) = pacer.refused(sent_at, now) {
+            let rate = pacer.per_minute(share);
+            info!(
+                provider.account = %name,
+                "Account {name} starts at most {rate:.1} calls a minute for now, as the provider refuses more"
             );
         }
-        too_many
     }
 
     fn note_unreachable(&self, name: &AccountName, reason: &str, now: Timestamp) -> Timestamp {
@@ -284,54 +308,5 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         account.hold_until(until, "the provider cannot be reached");
         until
-    }
-
-    fn note_refusal(&self, name: &AccountName, assistant_id: &AssistantId, status: u16, now: Timestamp) {
-        let account = &self.accounts[name];
-        let mut roster = lock(&account.roster);
-        let in_a_row = roster.refusals.entry(assistant_id.clone()).or_default();
-        *in_a_row += 1;
-        if *in_a_row >= ASSISTANT_ASIDE.0 {
-            *in_a_row = 0;
-            roster.aside.insert(assistant_id.clone(), now + ASSISTANT_ASIDE.1);
-            warn!(
-                provider.account = %name, assistant.id = %assistant_id,
-                "Assistant {assistant_id} is put aside: {} refusals in a row, the last with HTTP {status}", ASSISTANT_ASIDE.0
-            );
-        }
-    }
-
-    /// Stops an account that cannot place calls; the leads stay untouched, and the roster pass looks again.
-    pub(super) async fn stop_account(&self, name: &AccountName, standing: &AccountStanding, now: Timestamp) {
-        let account = &self.accounts[name];
-        let problem = standing.sentence();
-        account.hold_until(now + ACCOUNT_CHECK_AFTER, problem.clone());
-        if self.view().account_state(name).is_some_and(|state| state.problem.as_ref() == Some(&problem)) {
-            return;
-        }
-        warn!(provider.account = %name, "Account {name} cannot place calls: {problem}");
-        let state = AccountState {
-            account: name.clone(),
-            problem: Some(problem),
-            since: now,
-            next_check_at: Some(now + ACCOUNT_CHECK_AFTER),
-        };
-        if let Err(error) = self.store.save_account_state(&state).await {
-            // Held back in memory anyway; the next refused call tries again.
-            warn!(provider.account = %name, "The state of account {name} could not be saved: {error}");
-        }
-    }
-
-    /// Ends an account's stop.
-    pub(super) async fn resume_account(
-        &self,
-        name: &AccountName,
-        now: Timestamp,
-    ) -> Result<(), crate::port::store::StoreError> {
-        let state = AccountState { account: name.clone(), problem: None, since: now, next_check_at: None };
-        self.store.save_account_state(&state).await?;
-        lock(&self.accounts[name].hold).until = None;
-        info!(provider.account = %name, "Account {name} can place calls again");
-        Ok(())
     }
 }

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
-use crate::domain::attempt::OpenState;
+use crate::domain::attempt::{MatchBasis, OpenState};
 use crate::domain::id::{AccountName, AttemptId, ProviderCallId};
 use crate::domain::phone::PhoneNumber;
-use crate::domain::report::{Phase, Source};
+use crate::domain::report::{CallReport, Phase, Source};
 use crate::domain::retry::Ending;
 use crate::port::clock::Clock;
 use crate::port::provider::{CallQuery, Provider, ReadError, ResultReads};
@@ -27,15 +27,13 @@ use super::{Account, Engine, is_newer, lock};
 
 /// Calls to read at once from which on whole pages of the list are cheaper than single calls.
 const SINGLE_READS_MAX: usize = 3;
-/// Most calls one run reads by themselves because the pages it read did not show them: stragglers are few and far apart
-/// in a long list.
-const STRAGGLERS_MAX: usize = 32;
-/// How many of them are read at the same time.
-const READS_AT_ONCE: usize = 8;
-/// Most pages one run reads of the list; at 100 calls a page. The next run goes on where it stopped.
+/// Calls read by themselves in one run at most, and at the same time.
+const ALONE_MAX: usize = 32;
+const ALONE_AT_ONCE: usize = 8;
+/// Odd status words remembered as kept; one more forgets them all, and they are kept once more.
+const ODD_MAX: usize = 10_000;
+/// Most pages one run reads of the list; at 100 calls a page.
 const PAGES_MAX: u32 = 20;
-/// Most pages of one walk through the list, over all its runs: a provider that repeats a page for ever ends here.
-const WALK_PAGES_MAX: u32 = 1_000;
 /// Shortest and longest time between two reads of a call, civil; a quarter of its age lies in between.
 const READ_AGAIN: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(10), SignedDuration::from_secs(60));
 /// Between two looks at a held attempt, civil: late evidence may still settle it.
@@ -68,28 +66,77 @@ struct Listed {
 
 /// What a read brought of a call.
 struct News {
+    call_id: Option<ProviderCallId>,
     body: Bytes,
     /// Whether it says that the call is over. What cannot be read counts as that: it is quarantined, with the reason, by
     /// whoever reads the inbox.
     over: bool,
     /// Whether the provider has it and has not begun to dial.
     queued: bool,
-}
-
-/// What a walk through the list brought.
-#[derive(Default)]
-struct Sweep {
-    found: BTreeMap<AttemptId, News>,
-    /// Whether it went from the newest call to the oldest wanted one: who is missing is not in the list.
-    whole: bool,
+    /// The status word, if nobody documents it.
+    odd: Option<String>,
+    /// Whether it is the attempt's only because no other call is.
+    only_candidate: bool,
 }
 
 impl News {
     fn of<P: Provider>(account: &Account<P>, body: Bytes) -> Self {
-        let phase = account.provider.decode(Source::Call, &body).map(|report| report.phase);
-        let over = phase.as_ref().map_or(true, Phase::is_over);
-        Self { body, over, queued: phase == Ok(Phase::Queued) }
+        match account.provider.decode(Source::Call, &body) {
+            Ok(report) => Self::read(report, body, false),
+            Err(_) => Self { call_id: None, body, over: true, queued: false, odd: None, only_candidate: false },
+        }
     }
+
+    fn read(report: CallReport, body: Bytes, only_candidate: bool) -> Self {
+        let (over, queued) = (report.phase.is_over(), report.phase == Phase::Queued);
+        let odd = (report.phase == Phase::Unrecognised).then_some(report.status);
+        Self { call_id: report.call_id, body, over, queued, odd, only_candidate }
+    }
+}
+
+/// What the pass remembers between runs; losing it costs reads, never correctness.
+#[derive(Debug, Default)]
+pub struct Memory {
+    walk: Option<Walk>,
+    /// The attempt that was read by itself last; the next one in the order of ids is the next.
+    last_alone: Option<AttemptId>,
+    /// Calls whose odd status word is kept already, with the word.
+    odd_kept: BTreeSet<(AttemptId, String)>,
+}
+
+/// A walk through the provider's list. One that is long takes several runs, and goes on where it was: new calls push
+/// those that it has not seen further back, never forward.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    next_page: u32,
+    /// Calls that were due for a read by then are seen when the walk is over.
+    began_at: Timestamp,
+}
+
+/// What a run saw of a walk.
+#[derive(Default)]
+struct Walked {
+    found: BTreeMap<AttemptId, News>,
+    /// Wanted attempts that the walk has shown, or would have, had the list their call.
+    covered: BTreeSet<AttemptId>,
+    /// The list could not be read.
+    failed: bool,
+}
+
+/// One call for each attempt, those left out that are claimed only for want of another one and are several.
+fn unambiguous(all: Vec<(AttemptId, News)>) -> BTreeMap<AttemptId, News> {
+    let mut candidates: BTreeMap<AttemptId, BTreeSet<Option<ProviderCallId>>> = BTreeMap::new();
+    for (attempt_id, news) in all.iter().filter(|(_, news)| news.only_candidate) {
+        candidates.entry(*attempt_id).or_default().insert(news.call_id.clone());
+    }
+    let mut one = BTreeMap::new();
+    for (attempt_id, news) in all {
+        let several = candidates.get(&attempt_id).is_some_and(|calls| calls.len() > 1);
+        if !(news.only_candidate && several) {
+            one.entry(attempt_id).or_insert(news);
+        }
+    }
+    one
 }
 
 /// Reads the ids of the entries of a list.
@@ -102,9 +149,9 @@ fn listed<P: Provider>(account: &Account<P>, bodies: Vec<Bytes>) -> Vec<Listed> 
     listed
 }
 
-/// The oldest of the calls; `None` where one has no id, or ids do not count.
+/// A call than which none of the wanted ones is older; `None` where nothing is known of one, or ids do not count.
 fn oldest_call<'a>(wanted: &[&'a OpenAttempt]) -> Option<&'a ProviderCallId> {
-    let mut ids = wanted.iter().map(|attempt| attempt.call_id.as_ref());
+    let mut ids = wanted.iter().map(|attempt| attempt.call_id.as_ref().or(attempt.newest_call_known.as_ref()));
     let first = ids.next()??;
     ids.try_fold(first, |oldest, id| Some(if is_newer(oldest, id?)? { id? } else { oldest }))
 }
@@ -268,110 +315,157 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 && matches!(attempt.state, OpenState::Placed | OpenState::Held)
                 && !absence_tells(attempt, lag)
         };
-        let mut wanted: Vec<&OpenAttempt> = open.iter().filter(due).collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        if results == ResultReads::Call {
-            // The longest overdue first.
-            wanted.sort_by_key(|attempt| attempt.poll_at);
-        } else {
-            wanted.sort_by_key(|attempt| attempt.intent_at);
-        }
-        let few = wanted.len() <= SINGLE_READS_MAX && wanted.iter().all(|attempt| attempt.call_id.is_some());
-        let single = match results {
-            ResultReads::CallOrList => few,
-            ResultReads::Call => true,
-            ResultReads::List => false,
-        };
-        let mut sweep = if single { Sweep::default() } else { self.read_pages(name, &wanted, now, report).await? };
-        // What the pages did not show is read by itself, the oldest first, so that nothing starves.
-        let readable = |attempt: &OpenAttempt| attempt.call_id.is_none() || results != ResultReads::List;
-        let missing: Vec<&OpenAttempt> = wanted
+        let wanted: Vec<&OpenAttempt> = open.iter().filter(due).collect();
+        // What is held may be days old: no walk goes back so far for it, where there is another way.
+        let placed: Vec<&OpenAttempt> = wanted
             .iter()
             .copied()
-            .filter(|attempt| !sweep.found.contains_key(&attempt.attempt_id) && readable(attempt))
-            .take(STRAGGLERS_MAX)
+            .filter(|attempt| attempt.state == OpenState::Placed || results == ResultReads::List)
             .collect();
-        let mut read = BTreeSet::new();
-        for some in missing.chunks(READS_AT_ONCE) {
-            let mut failed = false;
-            let by_id = some.iter().filter_map(|attempt| Some((*attempt, attempt.call_id.as_ref()?)));
-            let permitted: Vec<_> = by_id.take_while(|_| account.may_read_call(now)).collect();
-            report.reads += permitted.len();
-            let answers = permitted.iter().map(|(_, call_id)| account.provider.read_call(call_id));
-            let answers = futures::future::join_all(answers).await;
-            for ((attempt, _), answer) in permitted.into_iter().zip(answers) {
-                match answer {
-                    Ok(body) => drop(sweep.found.insert(attempt.attempt_id, News::of(account, body))),
-                    Err(ReadError::NotFound) => {
-                        debug!(attempt.id = %attempt.attempt_id, "The provider does not show the call yet")
+        let few = placed.len() <= SINGLE_READS_MAX && placed.iter().all(|attempt| attempt.call_id.is_some());
+        let walks = match results {
+            ResultReads::CallOrList => !few,
+            ResultReads::Call => false,
+            ResultReads::List => !placed.is_empty(),
+        };
+        let mut walked = if walks {
+            self.walk(name, &placed, now, report).await?
+        } else {
+            lock(&account.poll_memory).walk = None;
+            Walked::default()
+        };
+        let readable = |attempt: &OpenAttempt| attempt.call_id.is_none() || results != ResultReads::List;
+        let alone = wanted.iter().copied().filter(|attempt| {
+            !walked.found.contains_key(&attempt.attempt_id)
+                && readable(attempt)
+                && (!walks
+                    || walked.failed
+                    || attempt.state == OpenState::Held
+                    || walked.covered.contains(&attempt.attempt_id))
+        });
+        let mut alone = in_turn(alone.collect(), lock(&account.poll_memory).last_alone);
+        alone.truncate(ALONE_MAX);
+        let mut read_alone = BTreeSet::new();
+        for some in alone.chunks(ALONE_AT_ONCE) {
+            for (attempt, read) in self.read_some(name, some, now, report).await? {
+                lock(&account.poll_memory).last_alone = Some(attempt.attempt_id);
+                match read {
+                    Ok(news) => {
+                        read_alone.insert(attempt.attempt_id);
+                        walked.found.extend(news.map(|news| (attempt.attempt_id, news)));
                     }
                     Err(error) => {
+                        walked.failed = true;
                         self.note_read_error(name, &error).await;
-                        failed = true;
-                        continue;
-                    }
-                }
-                read.insert(attempt.attempt_id);
-            }
-            for attempt in some.iter().filter(|attempt| attempt.call_id.is_none()) {
-                if failed || !account.may_list(now) {
-                    break;
-                }
-                report.reads += 1;
-                match self.search(account, attempt, now, report).await {
-                    // The number's other calls are other attempts', and told already.
-                    Ok(bodies) => {
-                        sweep.found.extend(self.whose(name, &[attempt], listed(account, bodies)).await?);
-                        read.insert(attempt.attempt_id);
-                    }
-                    Err(error) => {
-                        self.note_read_error(name, &error).await;
-                        failed = true;
                     }
                 }
             }
-            if failed || account.held_back(now).is_some() {
+            if walked.failed {
                 break;
             }
         }
-        // Who was not reached stays due: the next run goes on with them.
-        let reached = |attempt: &&&OpenAttempt| {
-            sweep.whole || read.contains(&attempt.attempt_id) || sweep.found.contains_key(&attempt.attempt_id)
-        };
-        let reached: Vec<&OpenAttempt> = wanted.iter().filter(reached).copied().collect();
-        let queued = wanted.iter().filter(|it| sweep.found.get(&it.attempt_id).is_some_and(|news| news.queued));
+        let queued = wanted.iter().filter(|it| walked.found.get(&it.attempt_id).is_some_and(|news| news.queued));
         self.take_back(name, open, &queued.copied().collect::<Vec<_>>(), now).await?;
         // Reading takes its time, and what is dated from its beginning would be due again too early.
-        self.keep_news(name, &reached, sweep.found, self.clock.now()).await
+        self.keep_news(name, &wanted, walked, &read_alone, self.clock.now()).await
     }
 
-    /// Stores what a read brought and dates the next one.
+    /// Reads some calls by themselves, as far as the budget reaches: those whose ids are known at once, the others one
+    /// after the other by their numbers.
+    async fn read_some<'a>(
+        &self,
+        name: &AccountName,
+        some: &[&'a OpenAttempt],
+        now: Timestamp,
+        report: &mut PollReport,
+    ) -> Result<Vec<(&'a OpenAttempt, Result<Option<News>, ReadError>)>, StoreError> {
+        let account = &self.accounts[name];
+        let room = account.reads_left(now) / account.provider.abilities().read_requests.max(1);
+        let known = some.iter().filter_map(|attempt| Some((*attempt, attempt.call_id.as_ref()?)));
+        let known: Vec<_> = known.take(room as usize).collect();
+        report.reads += known.len();
+        let answers = known.iter().map(|(_, call_id)| account.provider.read_call(call_id));
+        let answers = futures::future::join_all(answers).await;
+        let mut read = Vec::with_capacity(some.len());
+        for ((attempt, _), answer) in known.into_iter().zip(answers) {
+            let news = match answer {
+                Ok(body) => Ok(Some(News::of(account, body))),
+                Err(ReadError::NotFound) => {
+                    debug!(attempt.id = %attempt.attempt_id, "The provider does not show the call yet");
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            };
+            read.push((attempt, news));
+        }
+        for attempt in some.iter().filter(|attempt| attempt.call_id.is_none()) {
+            if !account.may_list(now) {
+                break;
+            }
+            let news = match self.search(account, attempt, now, report).await {
+                // The number's other calls are other attempts', and told already.
+                Ok(bodies) => {
+                    let mut mine = unambiguous(self.whose(name, &[attempt], listed(account, bodies)).await?);
+                    Ok(mine.remove(&attempt.attempt_id))
+                }
+                Err(error) => Err(error),
+            };
+            let failed = news.is_err();
+            read.push((attempt, news));
+            if failed {
+                break;
+            }
+        }
+        Ok(read)
+    }
+
+    /// Stores what a read brought and dates the next one. What was not looked for stays due.
     async fn keep_news(
         &self,
         name: &AccountName,
         wanted: &[&OpenAttempt],
-        found: BTreeMap<AttemptId, News>,
+        walked: Walked,
+        read_alone: &BTreeSet<AttemptId>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let account = &self.accounts[name];
         let mut events = Vec::new();
         let mut changes = Vec::new();
+        let mut odd = Vec::new();
+        let by_itself = account.provider.abilities().results != ResultReads::List;
         for attempt in wanted {
-            let over = found.get(&attempt.attempt_id).filter(|news| news.over);
+            let id = attempt.attempt_id;
+            let news = walked.found.get(&id);
+            let over = news.filter(|news| news.over);
             let again = match attempt.state {
                 OpenState::Held => HELD_AGAIN,
                 OpenState::Dialing | OpenState::Placed | OpenState::InDoubt => {
                     (now.duration_since(attempt.intent_at) / 4).clamp(READ_AGAIN.0, READ_AGAIN.1)
                 }
             };
-            // Its end is stored then: until that is weighed, another read would bring the same once more.
-            let again = if over.is_some() { again.max(account.settings.settle_after) } else { again };
-            if let Some(News { body, .. }) = over {
-                let (account, attempt_id) =
-                    (name.clone(), Some(attempt.attempt_id).filter(|_| attempt.call_id.is_some()));
-                events.push(InboxEvent { account, source: Source::Call, body: body.clone(), attempt_id });
+            let again = match (news, walked.covered.contains(&id)) {
+                // Its end is stored then: until that is weighed, another read would bring the same once more.
+                (Some(_), _) if over.is_some() => again.max(account.settings.settle_after),
+                (Some(_), _) => again,
+                (None, _) if read_alone.contains(&id) => again,
+                // The list does not show it: its turn to be read by itself comes, where it can be.
+                (None, true) if attempt.call_id.is_none() || by_itself => READ_AGAIN.0,
+                (None, true) => again,
+                (None, false) if walked.failed => READ_AGAIN.0,
+                (None, false) => continue,
+            };
+            let word = news.and_then(|news| news.odd.clone());
+            let kept =
+                word.as_ref().is_some_and(|word| lock(&account.poll_memory).odd_kept.contains(&(id, word.clone())));
+            if let Some(news) = news.filter(|news| news.over || (news.odd.is_some() && !kept)) {
+                let attempt_id = Some(id).filter(|_| attempt.call_id.is_some());
+                events.push(InboxEvent {
+                    account: name.clone(),
+                    source: Source::Call,
+                    body: news.body.clone(),
+                    attempt_id,
+                });
+                odd.extend(word.map(|word| (id, word)));
             }
             changes.push(OpenChange { poll_at: Some(now + again), ..OpenChange::note(attempt) });
         }
@@ -379,31 +473,39 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             self.store.append_inbox(&events, now).await?;
             account.wakes.collect.notify_one();
         }
+        if !odd.is_empty() {
+            let mut memory = lock(&account.poll_memory);
+            if memory.odd_kept.len() + odd.len() > ODD_MAX {
+                memory.odd_kept.clear();
+            }
+            memory.odd_kept.extend(odd);
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
         self.store.change_open(&changes).await.map(drop)
     }
 
-    /// Walks the list, newest first, until every wanted call is seen or the calls are older than all of them; a bounded
-    /// piece of it, from where the last run stopped. What comes new meanwhile moves the rest to later pages, so nothing is
-    /// left out.
-    async fn read_pages(
+    /// Walks the list, newest first, until every wanted call is seen or the calls are older than all of them; goes on where
+    /// the last run ended, if that was not at the end.
+    async fn walk(
         &self,
         name: &AccountName,
         wanted: &[&OpenAttempt],
         now: Timestamp,
         report: &mut PollReport,
-    ) -> Result<Sweep, StoreError> {
+    ) -> Result<Walked, StoreError> {
         let account = &self.accounts[name];
-        let mut sweep = Sweep::default();
+        let walk = lock(&account.poll_memory).walk.take().unwrap_or(Walk { next_page: 1, began_at: now });
         let oldest_call = oldest_call(wanted);
         let oldest = wanted.iter().map(|attempt| attempt.intent_at).min().unwrap_or(now);
-        let first = match account.next_page.load(Ordering::Relaxed) {
-            page @ 1..=WALK_PAGES_MAX => page,
-            _ => 1,
-        };
-        for page in first..first + PAGES_MAX {
-            account.next_page.store(page, Ordering::Relaxed);
-            if !account.may_list(now) {
-                return Ok(sweep);
+        let mut walked = Walked::default();
+        let mut all = Vec::new();
+        let mut certain = BTreeSet::new();
+        let mut page = walk.next_page;
+        let over = loop {
+            if page >= walk.next_page.saturating_add(PAGES_MAX) || !account.may_list(now) {
+                break false;
             }
             report.reads += 1;
             let query = CallQuery { phone: None, since: oldest, until: now, page };
@@ -411,23 +513,33 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 Ok(calls) => calls,
                 Err(error) => {
                     self.note_read_error(name, &error).await;
-                    return Ok(sweep);
+                    walked.failed = true;
+                    break false;
                 }
             };
+            page += 1;
             let calls_listed = listed(account, calls.calls);
             let is_older = |call: &Listed| is_newer(oldest_call?, call.call_id.as_ref()?);
             let more = calls.more && !calls_listed.iter().any(|call| is_older(call) == Some(true));
-            for (attempt_id, news) in self.whose(name, wanted, calls_listed).await? {
-                sweep.found.entry(attempt_id).or_insert(news);
+            let mine = self.whose(name, wanted, calls_listed).await?;
+            certain.extend(mine.iter().filter(|(_, news)| !news.only_candidate).map(|(id, _)| *id));
+            all.extend(mine);
+            if !more || certain.len() >= wanted.len() {
+                break true;
             }
-            if !more || sweep.found.len() >= wanted.len() {
-                account.next_page.store(1, Ordering::Relaxed);
-                sweep.whole = first == 1;
-                return Ok(sweep);
-            }
+        };
+        if !over && !walked.failed {
+            lock(&account.poll_memory).walk = Some(Walk { next_page: page, ..walk });
         }
-        account.next_page.store(first + PAGES_MAX, Ordering::Relaxed);
-        Ok(sweep)
+        // That a call is the only one that may be an attempt's shows in the whole list.
+        let whole = over && walk.next_page == 1;
+        all.retain(|(_, news)| whole || !news.only_candidate);
+        walked.found = unambiguous(all);
+        if over {
+            let due_then = wanted.iter().filter(|attempt| attempt.poll_at <= walk.began_at);
+            walked.covered = due_then.map(|attempt| attempt.attempt_id).collect();
+        }
+        Ok(walked)
     }
 
     /// Which of the listed calls belong to which wanted attempt.
@@ -438,6 +550,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         listed: Vec<Listed>,
     ) -> Result<Vec<(AttemptId, News)>, StoreError> {
         let account = &self.accounts[name];
+        let witness = account.witness();
         let by_id: BTreeMap<_, _> =
             wanted.iter().filter_map(|attempt| Some((attempt.call_id.as_ref()?, attempt.attempt_id))).collect();
         let mut mine = Vec::new();
@@ -459,11 +572,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let keys: Vec<_> = unclear.iter().map(|(report, _)| self.key_of(report)).collect();
         let matches = self.store.find_attempts(name, &keys).await?;
         for ((report, body), (key, found)) in unclear.into_iter().zip(keys.iter().zip(&matches)) {
-            if let Some((attempt_id, _)) = attempt_of(key, found, &report)
+            if let Some((attempt_id, basis)) = attempt_of(key, found, &report, &witness)
                 && wanted.iter().any(|attempt| attempt.attempt_id == attempt_id)
             {
-                let (over, queued) = (report.phase.is_over(), report.phase == Phase::Queued);
-                mine.push((attempt_id, News { body, over, queued }));
+                let only_candidate = basis == Some(MatchBasis::OnlyCandidate);
+                mine.push((attempt_id, News::read(report, body, only_candidate)));
             }
         }
         Ok(mine)
@@ -496,7 +609,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     break;
                 }
             };
-            let mine = self.whose(name, &[attempt], listed(account, found.clone())).await?;
+            let mine = unambiguous(self.whose(name, &[attempt], listed(account, found.clone())).await?);
             if !mine.is_empty() {
                 info!(attempt.id = %attempt.attempt_id, "Attempt {} was placed: the provider lists its call", attempt.attempt_id);
                 let events: Vec<_> = mine
@@ -647,7 +760,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         attempt: &OpenAttempt,
         bodies: &[Bytes],
     ) -> Result<bool, StoreError> {
-        let provider = &self.accounts[name].provider;
+        let account = &self.accounts[name];
+        let (provider, witness) = (&account.provider, account.witness());
         let mut reports = Vec::new();
         for body in bodies {
             match provider.decode(Source::Call, body) {
@@ -661,7 +775,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let keys: Vec<_> = reports.iter().map(|report| self.key_of(report)).collect();
         let matches = self.store.find_attempts(name, &keys).await?;
         Ok(reports.iter().zip(&matches).any(|(report, found)| {
-            found.bound.is_none() && report.token.is_none() && is_newer_call(attempt, report) != Some(false)
+            found.bound.is_none() && report.token.is_none() && is_newer_call(attempt, report, &witness) != Some(false)
         }))
     }
 
@@ -701,6 +815,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             }
         }
     }
+}
+
+/// The attempts in the order of their ids, beginning after `last`: so each has its turn, however many there are.
+fn in_turn(mut attempts: Vec<&OpenAttempt>, last: Option<AttemptId>) -> Vec<&OpenAttempt> {
+    attempts.sort_by_key(|attempt| (last.is_some_and(|last| attempt.attempt_id <= last), attempt.attempt_id));
+    attempts
 }
 
 /// Whether an attempt is held although its absence from the list would still prove that nothing was placed: nobody could

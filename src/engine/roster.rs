@@ -9,10 +9,9 @@ use crate::domain::assistant::Assistant;
 use crate::domain::campaign::OnAssistantChange;
 use crate::domain::id::{AccountName, AssistantId, ProviderCallId};
 use crate::port::clock::Clock;
-use crate::port::provider::{AccountStanding, CallQuery, Provider};
+use crate::port::provider::{CallQuery, Provider};
 use crate::port::store::{AssistantUse, Store, StoreError};
 
-use super::place::ACCOUNT_CHECK_AFTER;
 use super::{Account, Engine, lock};
 
 impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
@@ -141,36 +140,6 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         // Requests take real time, which a scaled clock makes long.
         let reading = self.clock.real_to_civil(self.settings.request_timeout);
         account.with_assistant(assistant_id, |assistant| account.settings.line_max_with(assistant, reading))
-    }
-
-    /// Looks again at an account that could not place calls.
-    async fn recheck_account(&self, name: &AccountName) -> Result<(), StoreError> {
-        let view = self.view();
-        let account = &self.accounts[name];
-        let now = self.clock.now();
-        let Some(state) = view.account_state(name) else { return Ok(()) };
-        if state.problem.is_none()
-            || state.next_check_at.is_some_and(|at| now < at)
-            || self.held_lease(account).is_none()
-        {
-            return Ok(());
-        }
-        match account.provider.health().await {
-            Ok(standing) if standing.is_good() => self.resume_account(name, now).await,
-            Ok(standing) => self.put_off_check(name, &standing).await,
-            Err(crate::port::provider::ReadError::AccountStopped(standing)) => {
-                self.put_off_check(name, &standing).await
-            }
-            // The next run asks again.
-            Err(_) => Ok(()),
-        }
-    }
-
-    async fn put_off_check(&self, name: &AccountName, standing: &AccountStanding) -> Result<(), StoreError> {
-        let Some(mut state) = self.view().account_state(name).cloned() else { return Ok(()) };
-        state.problem = Some(standing.sentence());
-        state.next_check_at = Some(self.clock.now() + ACCOUNT_CHECK_AFTER);
-        self.store.save_account_state(&state).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the engine needs of the outside world, as traits, and the values that cross the border.
 
+pub mod allowance;
 pub mod chain;
 pub mod clock;
 pub mod permit;

@@ -1,6 +1,7 @@
 //! What the engine asks of a provider.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,10 +12,15 @@ use crate::domain::id::ProviderCallId;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::report::{CallReport, Source, Undecodable};
 
+use super::allowance::RequestGuard;
 use super::permit::{DialPermit, NotSent};
 
 /// One account at one provider.
 pub trait Provider: Send + Sync + 'static {
+    /// Whom to ask before each request that places no call, and to tell what answers say about limits. Given once, before
+    /// anything else; without it, as for a command that looks at an account, nothing is limited.
+    fn attach(&self, guard: Arc<dyn RequestGuard>);
+
     /// Asks for one call, once. Must call the permit's departure gate right before the first byte of the request body is
     /// written, must send nothing when the gate refuses, and must never send twice.
     ///

@@ -189,6 +189,15 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Makes events pending again that another version of this program could not read or understand, `limit` at most;
+    /// answers how many. Such an event counts as nobody's until it is marked anew.
+    fn reread_quarantined(
+        &self,
+        version: &str,
+        limit: u32,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u32, StoreError>> + Send;
+
     /// Adds late evidence to attempts that have ended, flags contradictions, and takes leads out of due where late
     /// evidence says they were reached. Never makes a lead due. Evidence about an attempt that is still open is left
     /// alone and stays pending.
@@ -698,6 +707,8 @@ pub struct CallKey {
 pub struct CallMatch {
     /// The attempt the call id is bound to.
     pub bound: Option<AttemptId>,
+    /// On what grounds it is bound.
+    pub basis: Option<MatchBasis>,
     /// Whether the token's attempt exists in this account.
     pub token_exists: bool,
     /// The open attempt of the phone, in this account, if it has no call bound yet.
@@ -729,10 +740,12 @@ pub enum InboxMark {
     },
     /// Nothing more to do with it.
     Done,
-    /// Unreadable: kept, flagged, can be re-parsed.
+    /// Unreadable, or with a word nobody documents: kept, flagged, can be re-parsed by a version that knows more.
     Quarantined {
         /// Which field, what was found.
         problem: String,
+        /// The version of this program that could not read it.
+        version: String,
     },
     /// Matched no call in all its time: kept, flagged.
     Unmatched,

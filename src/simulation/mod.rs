@@ -12,7 +12,7 @@ mod run;
 mod scenario;
 mod telephone;
 mod timeline;
-mod trace;
+pub(crate) mod trace;
 mod world;
 
 use crate::engine::mutation::Mutation;

@@ -1,6 +1,6 @@
 //! One run: boots of the daemon, each in a runtime of its own, until nothing is left to do.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rand::RngExt;
@@ -147,12 +147,9 @@ async fn live(world: &Arc<World>, boots: u32) -> End {
     let hooked = Arc::clone(world);
     let store = world.store.with_faults(Arc::new(move |method, point| hooked.store_step(method, point)));
     let owner = OwnerId(uuid::Uuid::from_u128(u128::from(boots) << 64 | 7));
-    let accounts = world
-        .scenario
-        .accounts
-        .iter()
-        .enumerate()
-        .map(|(account, plan)| (plan.settings.clone(), SimProvider { world: Arc::clone(world), account }));
+    let accounts = world.scenario.accounts.iter().enumerate().map(|(account, plan)| {
+        (plan.settings.clone(), SimProvider { world: Arc::clone(world), account, guard: OnceLock::new() })
+    });
     let engine = Engine::new(store.clone(), world.clock.clone(), settings(world, owner), accounts.collect());
     let driver = Driver::start(&engine);
     let began = world.clock.elapsed();

@@ -2,7 +2,7 @@
 //!
 //! A request's fate is decided at the moment it leaves, so that a daemon that dies while it waits changes nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +15,8 @@ use crate::domain::assistant::Assistant;
 use crate::domain::id::{AssistantId, AttemptId, CampaignId, ProviderCallId};
 use crate::domain::outcome::Outcome;
 use crate::domain::phone::PhoneNumber;
-use crate::domain::report::{AnsweredBy, CallReport, Phase, Source, Undecodable};
+use crate::domain::report::{AnsweredBy, CallReport, Hints, Phase, Source, Undecodable};
+use crate::port::allowance::{RequestGuard, Urgency};
 use crate::port::clock::Clock;
 use crate::port::permit::{DialPermit, OutboundCall};
 use crate::port::provider::{AccountStanding, CallPage, CallQuery, NotPlaced, PlaceReply, Provider, ReadError};
@@ -42,6 +43,7 @@ pub(super) struct Call {
     pub account: usize,
     pub id: ProviderCallId,
     pub attempt_id: AttemptId,
+    pub assistant_id: AssistantId,
     pub phone: PhoneNumber,
     pub made_at: Timestamp,
     /// From when on the list and single reads show it.
@@ -58,6 +60,7 @@ pub(super) struct Call {
 pub(super) struct SimProvider {
     pub world: Arc<World>,
     pub account: usize,
+    pub guard: OnceLock<Arc<dyn RequestGuard>>,
 }
 
 /// What comes back, and when.
@@ -67,6 +70,10 @@ struct Answer {
 }
 
 impl Provider for SimProvider {
+    fn attach(&self, guard: Arc<dyn RequestGuard>) {
+        let _ = self.guard.set(guard);
+    }
+
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         let world = &self.world;
         let (call, mut departure) = permit.into_parts();
@@ -97,7 +104,7 @@ impl Provider for SimProvider {
     }
 
     async fn read_call(&self, id: &ProviderCallId) -> Result<Bytes, ReadError> {
-        self.before_read(&format!("read {id}")).await?;
+        self.before_read(&format!("read {id}"), Urgency::Read).await?;
         let now = self.world.clock.now();
         let body = {
             let state = self.world.state();
@@ -112,7 +119,7 @@ impl Provider for SimProvider {
     }
 
     async fn list_calls(&self, query: &CallQuery) -> Result<CallPage, ReadError> {
-        self.before_read("list").await?;
+        self.before_read("list", Urgency::Read).await?;
         let now = self.world.clock.now();
         let plan = &self.world.scenario.accounts[self.account];
         let day = jiff::SignedDuration::from_hours(24);
@@ -139,7 +146,7 @@ impl Provider for SimProvider {
     }
 
     async fn assistants(&self) -> Result<Vec<Assistant>, ReadError> {
-        self.before_read("assistants").await?;
+        self.before_read("assistants", Urgency::Read).await?;
         let now = self.world.clock.now();
         let idle = self.world.state().accounts[self.account].idle_until.is_some_and(|until| now < until);
         let assistant = |number: u32| Assistant {
@@ -159,7 +166,7 @@ impl Provider for SimProvider {
     }
 
     async fn health(&self) -> Result<AccountStanding, ReadError> {
-        self.before_read("health").await?;
+        self.before_read("health", Urgency::Verdict).await?;
         let now = self.world.clock.now();
         let broken = self.world.state().accounts[self.account].broken_until.is_some_and(|until| now < until);
         self.after_read().await;
@@ -283,6 +290,7 @@ impl SimProvider {
             account: self.account,
             id: id.clone(),
             attempt_id: request.attempt_id,
+            assistant_id: request.assistant_id.clone(),
             phone: request.phone,
             made_at,
             shown_at: made_at + world.units(lag),
@@ -297,9 +305,12 @@ impl SimProvider {
         id
     }
 
-    async fn before_read(&self, what: &str) -> Result<(), ReadError> {
+    async fn before_read(&self, what: &str, urgency: Urgency) -> Result<(), ReadError> {
         let world = &self.world;
         world.provider_step(what).await;
+        if !self.guard.get().expect("an engine attaches its guard first").take(urgency) {
+            return Err(ReadError::Unavailable { reason: "no request is left".to_owned() });
+        }
         let (wait, fault) = {
             let mut state = world.state();
             let faults = if state.calm { 0.0 } else { world.scenario.faults.read };
@@ -339,8 +350,13 @@ pub(super) fn body(world: &World, call: &Call, over: bool, object: bool) -> Byte
     if plan.echo {
         body["token"] = json!(call.attempt_id.to_string());
     }
+    body["assistant"] = json!(format!("Assistant {}", call.assistant_id));
     if plan.dated {
         body["made_at"] = json!(call.made_at.to_string());
+    } else if plan.page_size == 5 {
+        // A brand that writes its own zone's time and does not say which.
+        let ahead = jiff::tz::TimeZone::fixed(jiff::tz::offset(2));
+        body["made_at_somewhere"] = json!(call.made_at.to_zoned(ahead).datetime().to_string());
     }
     if over {
         body["phase"] = json!(match call.outcome {
@@ -395,6 +411,10 @@ fn decode(source: Source, body: &[u8]) -> Result<CallReport, Undecodable> {
         transcript: None,
         recording_url: None,
         extracted: body["extracted"].as_object().cloned().unwrap_or_default(),
+        hints: Hints {
+            assistant_name: text("assistant").map(str::to_owned),
+            created: text("made_at_somewhere").and_then(|text| text.parse().ok()),
+        },
     })
 }
 

@@ -61,11 +61,18 @@ impl Trace {
 
 /// Log events of a run, until someone takes them.
 #[derive(Clone, Default)]
-pub(super) struct LogEvents(Arc<Mutex<Vec<(Level, String)>>>);
+pub(crate) struct LogEvents(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl LogEvents {
     pub fn take(&self) -> Vec<(Level, String)> {
         std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// Gives back what was taken, before what came since.
+    pub fn put_back(&self, mut events: Vec<(Level, String)>) {
+        let mut present = self.0.lock().unwrap();
+        events.append(&mut present);
+        *present = events;
     }
 
     /// Runs `work` with its events collected here, down to `level`.

@@ -2,6 +2,7 @@
 
 mod brands;
 mod decode;
+mod guard;
 mod once;
 mod place;
 mod read;

@@ -71,7 +71,7 @@ pub async fn what_cannot_be_read_or_matched_is_kept_and_flagged<H: Harness>(s: &
     let unreadable = s.arrive("<html>", None).await;
     let unmatched = s.arrive("{}", None).await;
     let marks = [
-        (unreadable, InboxMark::Quarantined { problem: "field .: not JSON".to_owned() }),
+        (unreadable, InboxMark::Quarantined { problem: "field .: not JSON".to_owned(), version: "1.0".to_owned() }),
         (unmatched, InboxMark::Unmatched),
     ];
     s.store().mark_inbox(&marks, at(30)).await.unwrap();
@@ -79,6 +79,35 @@ pub async fn what_cannot_be_read_or_matched_is_kept_and_flagged<H: Harness>(s: &
     assert_eq!(s.h.problem(unreadable).await.as_deref(), Some("field .: not JSON"));
     assert!(s.h.problem(unmatched).await.is_some());
     assert_eq!(s.h.inbox_count().await, 2);
+}
+
+pub async fn what_another_version_could_not_read_is_read_again<H: Harness>(s: &Scene<H>) {
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(s.arrive("{\"status\":\"new word\"}", None).await);
+    }
+    let quarantined =
+        |version: &str| InboxMark::Quarantined { problem: "a word".to_owned(), version: version.to_owned() };
+    let marks = [
+        (ids[0], quarantined("1.0")),
+        (ids[1], quarantined("1.1")),
+        (ids[2], quarantined("1.0")),
+        (ids[3], InboxMark::Unmatched),
+    ];
+    s.store().mark_inbox(&marks, at(30)).await.unwrap();
+    assert_eq!(s.store().reread_quarantined("1.1", 1, at(40)).await.unwrap(), 1, "bounded");
+    assert_eq!(s.h.pending().await, [ids[0]]);
+    assert_eq!(s.store().reread_quarantined("1.1", 10, at(40)).await.unwrap(), 1);
+    assert_eq!(s.store().reread_quarantined("1.1", 10, at(40)).await.unwrap(), 0);
+    assert_eq!(s.h.pending().await, [ids[0], ids[2]]);
+    assert_eq!(s.h.problem(ids[0]).await, None);
+    assert_eq!(s.h.problem(ids[1]).await.as_deref(), Some("a word"), "this version has seen it");
+    assert!(s.h.problem(ids[3]).await.is_some(), "it was readable");
+    let seen = s.store().peek_inbox(&s.account, at(40), 10).await.unwrap();
+    assert_eq!(seen.iter().map(|event| (event.inbox_id, event.received_at)).collect::<Vec<_>>()[0], (ids[0], at(20)));
+    s.store().mark_inbox(&[(ids[0], quarantined("1.1")), (ids[2], InboxMark::Done)], at(41)).await.unwrap();
+    assert_eq!(s.h.pending().await, []);
+    assert_eq!(s.store().reread_quarantined("1.1", 10, at(50)).await.unwrap(), 0, "read once more and no better");
 }
 
 fn key() -> CallKey {
@@ -105,13 +134,17 @@ pub async fn attempts_are_found_by_call_by_token_and_by_phone<H: Harness>(s: &Sc
     let nothing = CallMatch::default();
     let open = s.open(unbound).await;
     assert_eq!(found[0], nothing);
-    assert_eq!(found[1], CallMatch { bound: Some(bound), ..nothing.clone() });
+    assert_eq!(found[1], CallMatch { bound: Some(bound), basis: Some(MatchBasis::Reply), ..nothing.clone() });
     assert_eq!(found[2], CallMatch { token_exists: true, ..nothing.clone() });
     assert_eq!(found[3], CallMatch { open_unbound: open.clone(), ..nothing.clone() });
     assert_eq!(found[4], nothing, "the phone's attempt has its call");
-    assert_eq!(found[5], CallMatch { bound: Some(ended), ended: true, ..nothing.clone() });
+    assert_eq!(
+        found[5],
+        CallMatch { bound: Some(ended), basis: Some(MatchBasis::Reply), ended: true, ..nothing.clone() }
+    );
     assert_eq!(found[6], CallMatch { token_exists: true, ended: true, ..nothing.clone() });
-    let all = CallMatch { bound: Some(bound), token_exists: true, open_unbound: open, ended: false };
+    let basis = Some(MatchBasis::Reply);
+    let all = CallMatch { bound: Some(bound), basis, token_exists: true, open_unbound: open, ended: false };
     assert_eq!(found[7], all, "the binding goes before the token");
     assert_eq!(found[8], nothing);
     assert_eq!(found.len(), calls.len());

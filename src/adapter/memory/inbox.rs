@@ -17,7 +17,14 @@ pub(super) fn append(world: &mut World, events: &[InboxEvent], now: Timestamp) {
     for event in events {
         let inbox_id = InboxId(world.next_key("inbox"));
         let InboxEvent { account, source, body, attempt_id } = event.clone();
-        let record = InboxRecord { received_at: now, account: account.clone(), source, body, problem: None };
+        let record = InboxRecord {
+            received_at: now,
+            account: account.clone(),
+            source,
+            body,
+            problem: None,
+            quarantined_by: None,
+        };
         world.inbox.insert(inbox_id, record);
         world.pending.insert(inbox_id, PendingRecord { account, retry_at: now, attempt_id });
     }
@@ -48,11 +55,9 @@ pub(super) fn find_attempts(world: &World, account: &AccountName, calls: &[CallK
 }
 
 fn find_one(world: &World, account: &AccountName, call: &CallKey) -> CallMatch {
-    let bound = call
-        .call_id
-        .as_ref()
-        .and_then(|call_id| world.provider_call.get(&(account.clone(), call_id.clone())))
-        .map(|(attempt_id, _)| *attempt_id);
+    let bound =
+        call.call_id.as_ref().and_then(|call_id| world.provider_call.get(&(account.clone(), call_id.clone()))).copied();
+    let (bound, basis) = bound.unzip();
     let by_token = call.token.filter(|token| world.attempt.get(token).is_some_and(|found| found.account == *account));
     let open_unbound = call
         .phone
@@ -61,6 +66,7 @@ fn find_one(world: &World, account: &AccountName, call: &CallKey) -> CallMatch {
         .filter(|open| open.account == *account && open.call_id.is_none());
     CallMatch {
         bound,
+        basis,
         token_exists: by_token.is_some(),
         open_unbound: open_unbound.cloned(),
         ended: bound.or(by_token).is_some_and(|id| world.attempt[&id].end.is_some()),
@@ -88,16 +94,33 @@ pub(super) fn mark(world: &mut World, marks: &[(InboxId, InboxMark)]) {
                 pending.retry_at = *retry_at;
                 pending.attempt_id = attempt_id.or(pending.attempt_id);
             }
-            InboxMark::Done => close(world, *inbox_id, None),
-            InboxMark::Quarantined { problem } => close(world, *inbox_id, Some(problem.clone())),
-            InboxMark::Unmatched => close(world, *inbox_id, Some(UNMATCHED.to_owned())),
+            InboxMark::Done => close(world, *inbox_id, None, None),
+            InboxMark::Quarantined { problem, version } => {
+                close(world, *inbox_id, Some(problem.clone()), Some(version.clone()));
+            }
+            InboxMark::Unmatched => close(world, *inbox_id, Some(UNMATCHED.to_owned()), None),
         }
     }
 }
 
-fn close(world: &mut World, inbox_id: InboxId, problem: Option<String>) {
+fn close(world: &mut World, inbox_id: InboxId, problem: Option<String>, quarantined_by: Option<String>) {
     world.pending.remove(&inbox_id);
-    if let Some(event) = world.inbox.get_mut(&inbox_id) {
+    if let (Some(event), true) = (world.inbox.get_mut(&inbox_id), problem.is_some()) {
         event.problem = problem;
+        event.quarantined_by = quarantined_by;
     }
+}
+
+pub(super) fn reread(world: &mut World, version: &str, limit: u32, now: Timestamp) -> u32 {
+    let other = |event: &InboxRecord| event.quarantined_by.as_deref().is_some_and(|by| by != version);
+    let World { inbox, pending, .. } = world;
+    let mut count = 0;
+    for (inbox_id, event) in inbox.iter_mut().filter(|(_, event)| other(event)).take(limit as usize) {
+        event.problem = None;
+        event.quarantined_by = None;
+        let account = event.account.clone();
+        pending.insert(*inbox_id, PendingRecord { account, retry_at: now, attempt_id: None });
+        count += 1;
+    }
+    count
 }

@@ -270,6 +270,10 @@ impl Store for MemoryStore {
         self.write("mark_inbox", |world| inbox::mark(world, marks)).await
     }
 
+    async fn reread_quarantined(&self, version: &str, limit: u32, now: Timestamp) -> Result<u32, StoreError> {
+        self.write("reread_quarantined", |world| inbox::reread(world, version, limit, now)).await
+    }
+
     async fn apply_late(&self, late: &[LateResult], now: Timestamp) -> Result<(), StoreError> {
         self.write("apply_late", |world| settle::apply_late(world, late, now)).await
     }

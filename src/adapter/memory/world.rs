@@ -250,6 +250,8 @@ pub struct InboxRecord {
     pub body: Bytes,
     /// Why it could not be read or matched.
     pub problem: Option<String>,
+    /// The version that could not read it.
+    pub quarantined_by: Option<String>,
 }
 
 /// A row of the pending table.

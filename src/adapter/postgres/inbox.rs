@@ -113,7 +113,7 @@ pub(super) async fn find_attempts(
     let phones: Vec<_> = calls.iter().map(|call| call.phone.as_ref().map(|phone| phone.e164())).collect();
     let rows = sqlx::query!(
         r#"
-        select b.attempt_id as "bound?", (t.attempt_id is not null) as "token_exists!",
+        select b.attempt_id as "bound?", b.basis as "basis?", (t.attempt_id is not null) as "token_exists!",
                coalesce(e.ended_at is not null, false) as "ended!",
                o.attempt_id as "attempt_id?", o.phone as "phone?", o.assistant_id as "assistant_id?",
                o.tries as "tries?", o.owner as "owner?", o.epoch as "epoch?", o.state as "state?",
@@ -138,6 +138,10 @@ pub(super) async fn find_attempts(
     .map_err(reading)?;
     rows.into_iter()
         .map(|row| {
+            let basis = match &row.basis {
+                None => None,
+                Some(word) => Some(Reading { table: "provider_call", key: account }.word(word)?),
+            };
             let open_unbound = match row.attempt_id {
                 None => None,
                 Some(id) => {
@@ -171,6 +175,7 @@ pub(super) async fn find_attempts(
             };
             Ok(CallMatch {
                 bound: row.bound.map(attempt_id),
+                basis,
                 token_exists: row.token_exists,
                 open_unbound,
                 ended: row.ended,
@@ -239,13 +244,17 @@ pub(super) async fn mark_inbox(
     let mut retry_at = Vec::with_capacity(marks.len());
     let mut attempts: Vec<Option<Uuid>> = Vec::with_capacity(marks.len());
     let mut problems: Vec<Option<String>> = Vec::with_capacity(marks.len());
+    let mut versions: Vec<Option<&str>> = Vec::with_capacity(marks.len());
     for (_, mark) in marks {
-        let (at, attempt, problem) = match mark {
-            InboxMark::Later { retry_at, attempt_id } => (Some(*retry_at), *attempt_id, None),
-            InboxMark::Done => (None, None, None),
-            InboxMark::Quarantined { problem } => (None, None, Some(storable(problem))),
-            InboxMark::Unmatched => (None, None, Some(UNMATCHED.to_owned())),
+        let (at, attempt, problem, version) = match mark {
+            InboxMark::Later { retry_at, attempt_id } => (Some(*retry_at), *attempt_id, None, None),
+            InboxMark::Done => (None, None, None, None),
+            InboxMark::Quarantined { problem, version } => {
+                (None, None, Some(storable(problem)), Some(version.as_str()))
+            }
+            InboxMark::Unmatched => (None, None, Some(UNMATCHED.to_owned()), None),
         };
+        versions.push(version);
         retry_at.push(at.map(|at| at.to_sqlx()));
         attempts.push(attempt.map(|id| id.uuid()));
         problems.push(problem);
@@ -254,9 +263,9 @@ pub(super) async fn mark_inbox(
     sqlx::query!(
         r#"
         with mark as materialized (
-            select m.inbox_id, m.retry_at, m.attempt_id, m.problem
-            from unnest($1::bigint[], $2::timestamptz[], $3::uuid[], $4::text[])
-                as m (inbox_id, retry_at, attempt_id, problem)
+            select m.inbox_id, m.retry_at, m.attempt_id, m.problem, m.version
+            from unnest($1::bigint[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[])
+                as m (inbox_id, retry_at, attempt_id, problem, version)
             join inbox_pending p on p.inbox_id = m.inbox_id
             order by m.inbox_id
             for update of p
@@ -271,9 +280,9 @@ pub(super) async fn mark_inbox(
             delete from inbox_pending p
             using mark m
             where p.inbox_id = m.inbox_id and m.retry_at is null
-            returning p.inbox_id, p.received_at, m.problem
+            returning p.inbox_id, p.received_at, m.problem, m.version
         )
-        update inbox i set problem = f.problem
+        update inbox i set problem = f.problem, quarantined_by = f.version
         from forgotten f
         where i.inbox_id = f.inbox_id and i.received_at = f.received_at and f.problem is not null
         "#,
@@ -281,9 +290,46 @@ pub(super) async fn mark_inbox(
         &retry_at as _,
         &attempts as _,
         &problems as _,
+        &versions as _,
     )
     .execute(&mut *connection)
     .await
     .map_err(writing)?;
     Ok(())
+}
+
+pub(super) async fn reread_quarantined(
+    pool: &PgPool,
+    version: &str,
+    limit: u32,
+    now: Timestamp,
+) -> Result<u32, StoreError> {
+    let mut connection = acquire(pool).await?;
+    let pending = sqlx::query!(
+        r#"
+        with chosen as materialized (
+            select inbox_id, received_at from inbox
+            where quarantined_by is not null and quarantined_by <> $1
+            order by inbox_id
+            limit $2
+            for update skip locked
+        ),
+        cleared as (
+            update inbox i set problem = null, quarantined_by = null
+            from chosen c
+            where i.inbox_id = c.inbox_id and i.received_at = c.received_at
+            returning i.inbox_id, i.received_at, i.account
+        )
+        insert into inbox_pending (inbox_id, received_at, account, retry_at)
+        select inbox_id, received_at, account, $3::timestamptz from cleared order by inbox_id
+        on conflict do nothing
+        "#,
+        version,
+        i64::from(limit),
+        now.to_sqlx() as _,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(writing)?;
+    Ok(u32::try_from(pending.rows_affected()).unwrap_or(u32::MAX))
 }

@@ -183,6 +183,10 @@ impl Store for PostgresStore {
         inbox::mark_inbox(&self.pool, marks, now).await
     }
 
+    async fn reread_quarantined(&self, version: &str, limit: u32, now: Timestamp) -> Result<u32, StoreError> {
+        inbox::reread_quarantined(&self.pool, version, limit, now).await
+    }
+
     async fn apply_late(&self, late: &[LateResult], now: Timestamp) -> Result<(), StoreError> {
         late::apply_late(&self.pool, late, now).await
     }

@@ -8,6 +8,7 @@
 //! translated.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use serde_json::{Map, Value};
 use super::brand::{Brand, Paths, RosterSource};
 use super::http::{Answer, ClientError, Http, ONE_BYTES_MAX, PAGE_BYTES_MAX, Timeouts};
 use super::listing::{self, PAGE_ENTRIES};
+use super::look::SharedLook;
 use super::reply::{Meaning, Words, judge, retry_after};
 use super::report::Reader;
 use super::wire::{Fields, repair};
@@ -32,6 +34,7 @@ use crate::config::ApiPaths;
 use crate::domain::assistant::Assistant;
 use crate::domain::id::{AccountName, AssistantId, Installation, ProviderCallId};
 use crate::domain::report::{CallReport, Source, Undecodable};
+use crate::port::allowance::{RequestGuard, Urgency};
 use crate::port::permit::{DialPermit, OutboundCall};
 use crate::port::provider::{AccountStanding, CallPage, CallQuery, NotPlaced, PlaceReply, Provider, ReadError};
 
@@ -73,6 +76,7 @@ pub struct Autocalls {
     http: Http,
     reader: Reader,
     words: Words,
+    balance: SharedLook<Option<AccountStanding>>,
 }
 
 impl fmt::Debug for Autocalls {
@@ -110,7 +114,8 @@ impl Autocalls {
         let reader = Reader { correlation_variable, installation };
         let words = Words::new(api_key);
         let paths = paths_of(brand, paths);
-        Ok(Self { account, brand, base_url, paths, other_roster: AtomicBool::new(false), http, reader, words })
+        let (other_roster, balance) = (AtomicBool::new(false), SharedLook::default());
+        Ok(Self { account, brand, base_url, paths, other_roster, http, reader, words, balance })
     }
 
     /// The account's name.
@@ -149,7 +154,11 @@ impl Autocalls {
     }
 
     async fn read(&self, url: Url, bytes_max: usize) -> Result<Bytes, ReadError> {
-        let answer = self.http.get(url, bytes_max).await.map_err(|reason| ReadError::Unavailable { reason })?;
+        self.meaning(self.http.get(url, bytes_max).await)
+    }
+
+    fn meaning(&self, answer: Result<Answer, String>) -> Result<Bytes, ReadError> {
+        let answer = answer.map_err(|reason| ReadError::Unavailable { reason })?;
         if answer.status.is_success() {
             return told(answer.body.map_err(|reason| ReadError::Unavailable { reason })?);
         }
@@ -168,12 +177,15 @@ impl Autocalls {
         })
     }
 
-    /// Tells a refusal for want of money from any other.
+    /// Tells a refusal for want of money from any other. Calls that are refused together share a look.
     async fn after_balance(&self, status: u16, reason: String) -> NotPlaced {
-        match tokio::time::timeout(BALANCE_WAIT_MAX, self.health()).await {
-            Ok(Ok(AccountStanding::BalanceExhausted)) => NotPlaced::AccountStopped(AccountStanding::BalanceExhausted),
-            Ok(Ok(AccountStanding::Good { .. } | AccountStanding::KeyRefused | AccountStanding::Forbidden { .. }))
-            | Ok(Err(_))
+        let look = self.balance.take(|| async { self.health().await.ok() });
+        match tokio::time::timeout(BALANCE_WAIT_MAX, look).await {
+            Ok(Some(AccountStanding::BalanceExhausted)) => NotPlaced::AccountStopped(AccountStanding::BalanceExhausted),
+            Ok(Some(
+                AccountStanding::Good { .. } | AccountStanding::KeyRefused | AccountStanding::Forbidden { .. },
+            ))
+            | Ok(None)
             | Err(_) => NotPlaced::Refused { status, reason },
         }
     }
@@ -208,6 +220,10 @@ impl Autocalls {
 }
 
 impl Provider for Autocalls {
+    fn attach(&self, guard: Arc<dyn RequestGuard>) {
+        self.http.attach(guard);
+    }
+
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         let (call, departure) = permit.into_parts();
         let body = self.call_body(&call);
@@ -272,7 +288,8 @@ impl Provider for Autocalls {
 
     /// A balance of nothing or less counts as exhausted, since calls are then refused with 422.
     async fn health(&self) -> Result<AccountStanding, ReadError> {
-        match self.read(self.url(&self.paths.me, None), ONE_BYTES_MAX).await {
+        let answer = self.http.get_as(Urgency::Verdict, self.url(&self.paths.me, None), ONE_BYTES_MAX).await;
+        match self.meaning(answer) {
             Ok(body) => standing(&body).map_err(unreadable),
             Err(ReadError::AccountStopped(standing)) => Ok(standing),
             Err(error) => Err(error),

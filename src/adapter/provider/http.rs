@@ -6,15 +6,17 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Once;
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, redirect, retry};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::gate::{Fate, gated};
+use super::quota::quota;
+use crate::port::allowance::{RequestGuard, Urgency};
 use crate::port::permit::{Departure, NotSent};
 
 /// Largest answer to a request for a call: documented answers have some hundred bytes.
@@ -92,10 +94,12 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// The two clients of an account.
+/// The two clients of an account. Every request that places no call passes the account's guard, and every answer's limits
+/// are told to it.
 pub(super) struct Http {
     placing: Client,
     reading: Client,
+    guard: OnceLock<Arc<dyn RequestGuard>>,
 }
 
 impl Http {
@@ -103,7 +107,17 @@ impl Http {
         let headers = headers(api_key)?;
         let build =
             |builder: ClientBuilder| builder.build().map_err(|error| ClientError::Tls { reason: sentence(error) });
-        Ok(Self { placing: build(bounded(headers.clone(), timeouts))?, reading: build(bounded(headers, timeouts))? })
+        Ok(Self {
+            placing: build(bounded(headers.clone(), timeouts))?,
+            reading: build(bounded(headers, timeouts))?,
+            guard: OnceLock::new(),
+        })
+    }
+
+    /// Asks `guard` before each further request. The first one given stays.
+    pub(super) fn attach(&self, guard: Arc<dyn RequestGuard>) {
+        // A second guard would be a second engine on the same account; the first one's budget is the one that counts.
+        let _ = self.guard.set(guard);
     }
 
     /// Posts `json` once. The departure gate is passed right before the body is written.
@@ -114,7 +128,7 @@ impl Http {
         let request =
             self.placing.post(url).header(CONTENT_TYPE, "application/json").body(reqwest::Body::wrap(body)).send();
         let answer = match request.await {
-            Ok(response) => Ok(receive(response, PLACE_BYTES_MAX).await),
+            Ok(response) => Ok(self.receive(response, PLACE_BYTES_MAX).await),
             Err(error) => Err(sentence(error)),
         };
         match (gate.close(), answer) {
@@ -130,18 +144,35 @@ impl Http {
 
     /// Asks, without a body, for what may be repeated: a cancellation, say. Never for a call.
     pub(super) async fn post(&self, url: Url, bytes_max: usize) -> Result<Answer, String> {
-        match self.reading.post(url).send().await {
-            Ok(response) => Ok(receive(response, bytes_max).await),
-            Err(error) => Err(sentence(error)),
-        }
+        self.send(Urgency::Read, self.reading.post(url), bytes_max).await
     }
 
     /// Reads. May be repeated at will.
     pub(super) async fn get(&self, url: Url, bytes_max: usize) -> Result<Answer, String> {
-        match self.reading.get(url).send().await {
-            Ok(response) => Ok(receive(response, bytes_max).await),
+        self.get_as(Urgency::Read, url, bytes_max).await
+    }
+
+    /// Reads, for a purpose that may be worth more than other reads.
+    pub(super) async fn get_as(&self, urgency: Urgency, url: Url, bytes_max: usize) -> Result<Answer, String> {
+        self.send(urgency, self.reading.get(url), bytes_max).await
+    }
+
+    async fn send(&self, urgency: Urgency, request: RequestBuilder, bytes_max: usize) -> Result<Answer, String> {
+        if self.guard.get().is_some_and(|guard| !guard.take(urgency)) {
+            return Err("the account has no request left to send now".to_owned());
+        }
+        match request.send().await {
+            Ok(response) => Ok(self.receive(response, bytes_max).await),
             Err(error) => Err(sentence(error)),
         }
+    }
+
+    async fn receive(&self, response: Response, bytes_max: usize) -> Answer {
+        let (status, headers) = (response.status(), response.headers().clone());
+        if let Some(guard) = self.guard.get() {
+            guard.told(quota(status, &headers));
+        }
+        Answer { status, headers, body: collect(response, bytes_max).await }
     }
 }
 
@@ -172,10 +203,6 @@ fn headers(api_key: &SecretString) -> Result<HeaderMap, ClientError> {
     let mut bearer = HeaderValue::try_from(format!("Bearer {api_key}")).map_err(|_| ClientError::ApiKey)?;
     bearer.set_sensitive(true);
     Ok(HeaderMap::from_iter([(AUTHORIZATION, bearer), (ACCEPT, HeaderValue::from_static("application/json"))]))
-}
-
-async fn receive(response: Response, bytes_max: usize) -> Answer {
-    Answer { status: response.status(), headers: response.headers().clone(), body: collect(response, bytes_max).await }
 }
 
 async fn collect(mut response: Response, bytes_max: usize) -> Result<Bytes, String> {

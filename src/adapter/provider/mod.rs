@@ -6,15 +6,20 @@ mod gate;
 pub mod happyrobot;
 mod http;
 mod listing;
+mod look;
+mod quota;
 mod reply;
 mod report;
 mod wire;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::domain::assistant::Assistant;
 use crate::domain::id::ProviderCallId;
 use crate::domain::report::{CallReport, Source, Undecodable};
+use crate::port::allowance::RequestGuard;
 use crate::port::permit::DialPermit;
 use crate::port::provider::{
     Abilities, AccountStanding, CallPage, CallQuery, CancelError, PlaceReply, Provider, ReadError,
@@ -34,6 +39,13 @@ pub enum AnyProvider {
 }
 
 impl Provider for AnyProvider {
+    fn attach(&self, guard: Arc<dyn RequestGuard>) {
+        match self {
+            Self::Autocalls(provider) => provider.attach(guard),
+            Self::HappyRobot(provider) => provider.attach(guard),
+        }
+    }
+
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         match self {
             Self::Autocalls(provider) => provider.place(permit).await,

@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::http::{Answer, Sent};
+use super::quota;
 use super::wire::{Fields, repair};
 use crate::domain::id::ProviderCallId;
 use crate::port::provider::{AccountStanding, NotPlaced, PlaceReply};
@@ -122,19 +121,9 @@ pub(super) fn retry_after(answer: &Answer) -> Option<Duration> {
         let seconds: f64 = Fields::read(&body).ok()?.decimal("retry_after").ok().flatten()?.parse().ok()?;
         Some(seconds)
     };
-    let seconds = from_body().or_else(|| from_header(&answer.headers))?;
+    let seconds = from_body().or_else(|| quota::retry_after(&answer.headers))?;
     let (min, max) = (RETRY_AFTER_MIN.as_secs_f64(), RETRY_AFTER_MAX.as_secs_f64());
     Some(Duration::from_secs_f64(seconds.clamp(min, max).ceil()))
-}
-
-fn from_header(headers: &HeaderMap) -> Option<f64> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Some(f64::from(seconds));
-    }
-    let instant = |text: &str| DateTimeParser::new().parse_timestamp(text).ok();
-    let answered_at = instant(headers.get(DATE)?.to_str().ok()?)?;
-    Some(instant(text)?.duration_since(answered_at).as_secs_f64())
 }
 
 /// Quotes a provider without repeating secrets or numbers it quotes back.
@@ -194,6 +183,8 @@ fn without_numbers(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::{DATE, RETRY_AFTER};
+
     use super::*;
 
     #[track_caller]

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::wire::{Fields, repair};
 use crate::domain::id::{AttemptId, Installation, ProviderCallId};
 use crate::domain::outcome::Outcome;
-use crate::domain::report::{AnsweredBy, CallReport, Phase, Source, Undecodable};
+use crate::domain::report::{AnsweredBy, CallReport, Hints, Phase, Source, Undecodable};
 
 /// Longest token kept; ours has 36 characters.
 const TOKEN_CHARS_MAX: usize = 100;
@@ -58,6 +58,10 @@ impl Reader {
             transcript: transcript(&call, "transcript").or_else(|| transcript(&call, "formatted_transcript")),
             recording_url: call.text("recording_url").ok().flatten().filter(|url| !url.is_empty()),
             extracted: self.extracted(source, &call)?,
+            hints: Hints {
+                assistant_name: call.text("assistant_name").ok().flatten().filter(|name| !name.trim().is_empty()),
+                created: call.written("created_at"),
+            },
         })
     }
 

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use jiff::civil::DateTime;
 use jiff::{Timestamp, Unit};
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
@@ -146,6 +147,14 @@ impl<'a> Fields<'a> {
         let text = self.text(name).ok().flatten()?;
         let instant: Timestamp = text.trim().parse().ok()?;
         instant.round(jiff::TimestampRound::new().smallest(Unit::Microsecond).mode(jiff::RoundMode::Trunc)).ok()
+    }
+
+    /// A time without a zone, as Laravel writes it. Absent where there is a zone.
+    pub(super) fn written(&self, name: &str) -> Option<DateTime> {
+        let text = self.text(name).ok().flatten()?;
+        let text = text.trim();
+        let naive = text.parse::<Timestamp>().is_err() && text.len() > "2025-08-04".len();
+        text.parse().ok().filter(|_| naive)
     }
 
     /// A phone number, with or without its `+`. What cannot be read is absent.
@@ -352,6 +361,18 @@ mod tests {
         assert_eq!(repair(b"\xef\xbb\xbf{}"), "{}");
         assert_eq!(repair(b"\\"), "\\");
         assert_eq!(repair(b"\\u12"), "\\u12");
+    }
+
+    #[test]
+    fn a_time_has_a_zone_or_is_only_written() {
+        let document = r#"{"a":"2025-08-04 14:30:00","b":"2024-01-15T10:30:00Z","c":"2025-08-04","d":7,"e":"soon"}"#;
+        let fields = Fields::read(document).expect("an object");
+        assert_eq!(fields.written("a"), Some(jiff::civil::date(2025, 8, 4).at(14, 30, 0, 0)));
+        assert_eq!(fields.instant("a"), None);
+        for other in ["b", "c", "d", "e", "f"] {
+            assert_eq!(fields.written(other), None, "{other}");
+        }
+        assert!(fields.instant("b").is_some());
     }
 
     #[test]

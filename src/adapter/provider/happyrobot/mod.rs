@@ -15,6 +15,7 @@ mod v1;
 mod v2;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use crate::config::{DeclaredAssistant, HappyRobotApi, HappyRobotConfig};
 use crate::domain::assistant::{Assistant, AssistantDetails};
 use crate::domain::id::{AccountName, Installation, ProviderCallId};
 use crate::domain::report::{CallReport, Source, Undecodable};
+use crate::port::allowance::RequestGuard;
 use crate::port::permit::{DialPermit, OutboundCall};
 use crate::port::provider::{
     Abilities, AccountStanding, CallPage, CallQuery, CancelError, PlaceReply, Provider, ReadError, ResultReads,
@@ -176,6 +178,10 @@ impl HappyRobot {
 }
 
 impl Provider for HappyRobot {
+    fn attach(&self, guard: Arc<dyn RequestGuard>) {
+        self.http.attach(guard);
+    }
+
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         let (call, departure) = permit.into_parts();
         let (url, body) = match &self.api {

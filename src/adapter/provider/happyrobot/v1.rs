@@ -12,7 +12,7 @@ use super::token::Tokens;
 use super::{HappyRobot, bounds, status, unreadable};
 use crate::domain::call_options::CallOptions;
 use crate::domain::id::ProviderCallId;
-use crate::domain::report::{CallReport, Phase, Source, Undecodable};
+use crate::domain::report::{CallReport, Hints, Phase, Source, Undecodable};
 use crate::port::permit::OutboundCall;
 use crate::port::provider::{CallPage, CallQuery, ReadError};
 
@@ -211,6 +211,7 @@ pub(super) fn report(tokens: &Tokens, source: Source, body: &[u8]) -> Result<Cal
         transcript: None,
         recording_url: None,
         extracted: extracted(&call)?,
+        hints: Hints::default(),
     })
 }
 

@@ -22,7 +22,7 @@ use super::{HappyRobot, bounds, is_plain, status, unreadable};
 use crate::domain::id::ProviderCallId;
 use crate::domain::outcome::Outcome;
 use crate::domain::phone::PhoneNumber;
-use crate::domain::report::{AnsweredBy, CallReport, Phase, Source, Undecodable};
+use crate::domain::report::{AnsweredBy, CallReport, Hints, Phase, Source, Undecodable};
 use crate::port::permit::OutboundCall;
 use crate::port::provider::{CallPage, CallQuery, ReadError};
 
@@ -406,5 +406,6 @@ fn nothing_but(source: Source) -> CallReport {
         transcript: None,
         recording_url: None,
         extracted: Map::new(),
+        hints: Hints::default(),
     }
 }

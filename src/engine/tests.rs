@@ -1,0 +1,6 @@
+//! The engine with a provider that does exactly what a test says, on virtual time.
+
+mod matching;
+mod reading;
+mod stage;
+mod standing;
