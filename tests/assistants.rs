@@ -67,7 +67,7 @@ impl Scene {
             request_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
         };
-        let client = AnyProvider::Autocalls(Autocalls::new(options).unwrap());
+        let client = AnyProvider::Autocalls(Box::new(Autocalls::new(options).unwrap()));
         let store = MemoryStore::new(Installation::new(7), Arc::new(|| Duration::ZERO));
         let clock = ScaledClock::starting_at(NOW.parse::<Timestamp>().unwrap(), 1).unwrap();
         let account = AccountName::new("main");

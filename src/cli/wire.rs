@@ -67,7 +67,7 @@ pub fn provider(
         connect_timeout: real(config.daemon.connect_timeout),
     };
     let client = Autocalls::new(options).with_context(|| format!("set up account {name}")).map_err(Failure::user)?;
-    Ok(AnyProvider::Autocalls(client))
+    Ok(AnyProvider::Autocalls(Box::new(client)))
 }
 
 fn happyrobot(

@@ -34,13 +34,13 @@ pub fn patient_provider(base_url: &str) -> AnyProvider {
 }
 
 fn provider_with(base_url: &str, request_timeout: Duration) -> AnyProvider {
-    AnyProvider::Autocalls(Autocalls::new(options(base_url, request_timeout)).expect("a client"))
+    AnyProvider::Autocalls(Box::new(Autocalls::new(options(base_url, request_timeout)).expect("a client")))
 }
 
 /// A client of a brand, with paths of its own.
 pub fn brand_provider(brand: &'static Brand, base_url: &str, paths: ApiPaths) -> AnyProvider {
     let options = AutocallsOptions { brand, paths, ..options(base_url, REQUEST_TIMEOUT) };
-    AnyProvider::Autocalls(Autocalls::new(options).expect("a client"))
+    AnyProvider::Autocalls(Box::new(Autocalls::new(options).expect("a client")))
 }
 
 pub fn options(base_url: &str, request_timeout: Duration) -> AutocallsOptions {

@@ -33,7 +33,7 @@ pub use http::ClientError;
 #[derive(Debug)]
 pub enum AnyProvider {
     /// The Autocalls family: Famulor, Sondos AI and the other brands.
-    Autocalls(Autocalls),
+    Autocalls(Box<Autocalls>),
     /// HappyRobot, v1 and v2.
     HappyRobot(Box<HappyRobot>),
 }

@@ -64,10 +64,7 @@ mod tests {
     }
 
     fn map(value: Value) -> Map<String, Value> {
-        match value {
-            Value::Object(map) => map,
-            other => panic!("an object expected, found {other}"),
-        }
+        value.as_object().expect("an object").clone()
     }
 
     #[test]
