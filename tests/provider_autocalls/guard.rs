@@ -61,14 +61,14 @@ fn today() -> CallQuery {
 }
 
 #[tokio::test]
-async fn each_request_is_asked_for_pages_included() {
+async fn each_request_is_asked_for_a_second_list_included() {
     let server = MockServer::start().await;
     get(&server, "/api/user/me", json(200, r#"{"total_balance":1}"#)).await;
     get(&server, "/api/user/calls", json(200, "[]")).await;
     get(&server, "/api/user/calls/7", json(200, r#"{"id":7}"#)).await;
-    // A brand without this address has the other one, with pages.
-    get(&server, "/api/user/assistants/outbound", json(404, r#"{"message":"no"}"#)).await;
-    get(&server, "/api/user/assistants/get", json(200, r#"{"data":[],"last_page":1}"#)).await;
+    // A brand without this address has the other one.
+    get(&server, "/api/user/assistants/get", json(404, r#"{"message":"no"}"#)).await;
+    get(&server, "/api/user/assistants/outbound", json(200, "[]")).await;
     let (provider, budget) = (provider(&format!("{}/api", server.uri())), Budget::of(100));
     provider.attach(budget.clone());
     provider.health().await.expect("a standing");
@@ -77,7 +77,7 @@ async fn each_request_is_asked_for_pages_included() {
     provider.read_call(&call_id("7")).await.expect("a call");
     assert_eq!(budget.asked(), [Urgency::Read; 2]);
     provider.assistants().await.expect("none");
-    assert_eq!(budget.asked(), [Urgency::Read; 2], "one for each page");
+    assert_eq!(budget.asked(), [Urgency::Read; 2], "one for each list");
     assert_eq!(requests(&server).await, 5);
 }
 

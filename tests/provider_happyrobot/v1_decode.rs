@@ -5,6 +5,7 @@ use outdial::domain::outcome::Outcome;
 use outdial::domain::report::{AnsweredBy, CallReport, Phase, Source};
 use outdial::port::provider::Provider;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::support::{CALL, account, assistant, at, attempt, call_id, decoded, fixture, phone};
 
@@ -93,5 +94,17 @@ fn of_an_inbound_call_nobody_was_rung() {
 fn what_is_not_documented_is_quarantined() {
     for body in ["", "[]", "{}", r#"{"call":7}"#, r#"{"type":"pause","call":{"id":"c-1"}}"#] {
         assert!(provider().decode(Source::Webhook, body.as_bytes()).is_err(), "{body}");
+    }
+}
+
+/// The examples of the page, byte for byte: an editor that tidies them up would take their quirks away.
+#[test]
+fn the_documented_examples_are_as_they_were_printed() {
+    for (name, digest) in [
+        ("dial_outbound_request.json", "c6fb9037978450f540a8183f2e86215d82cb6f2c6482381c9dff1a577f806d0e"),
+        ("dial_outbound_200.json", "694504a2a6fc628589aae70fa8b694424a4fd15796e4106978ced80dede18e11"),
+    ] {
+        let found: String = Sha256::digest(fixture(name)).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(found, digest, "{name}");
     }
 }
