@@ -27,7 +27,7 @@ simulate: ## Play SEEDS runs of the engine in an imagined world (SEEDS=10000); O
 
 soak: ## Run the campaigns of the process tests with 2,000 leads each
 	@scripts/ensure-postgres
-	OUTDIAL_SOAK=1 $(WITH_POSTGRES) $(CARGO) test --locked --test process -- --test-threads=1 --nocapture campaign:: kill::
+	OUTDIAL_SOAK=1 $(WITH_POSTGRES) $(CARGO) test --locked --test process -- --test-threads=1 --nocapture campaign:: kill:: brands::
 
 bench: ## Measure whole call lifecycles, their statements alone, and lateness
 	@scripts/ensure-postgres

@@ -324,6 +324,22 @@ async fn opaque_ids_are_matched_by_our_token() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_held_attempt_is_settled_by_an_entry_that_says_nothing_but_whose_it_is() {
+    let scene = scene(BLIND, None, json!({}), |script| script.loses_answers = true);
+    scene.pass(40).await;
+    assert_eq!(scene.open_state(), Some(OpenState::Held));
+    {
+        let mut script = scene.provider.script();
+        let token = script.token.clone();
+        // The list shows whose run it is, and only a read of the run what became of it.
+        script.listed = vec![json!({"id": CALL, "phase": "live", "token": token})];
+        script.phase = Some("answered");
+    }
+    scene.pass(40).await;
+    assert_eq!((scene.provider.script().placed, scene.outcomes()), (1, vec![Outcome::Answered]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_waits_at_the_provider_is_taken_back_once_when_the_window_closes() {
     let scene = scene(BLIND, None, json!({}), |script| script.phase = Some("queued"));
     scene.pass(10).await;

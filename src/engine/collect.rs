@@ -251,7 +251,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     };
                     outbox.marks.extend(items.iter().map(later));
                     if open.state != OpenState::Placed {
-                        let reply = ReplyFact::Placed { call_id, poll_at: now };
+                        // What only the other half can complete is not read again for it.
+                        let poll_at = if read_wanted { now } else { until };
+                        let reply = ReplyFact::Placed { call_id, poll_at };
                         outbox.replies.push(ReplyRecord { attempt_id, sent_at: None, reply });
                     } else if read_wanted {
                         outbox.changes.push(OpenChange { poll_at: Some(now), ..OpenChange::note(open) });

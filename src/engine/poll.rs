@@ -41,6 +41,9 @@ const HELD_AGAIN: SignedDuration = SignedDuration::from_mins(30);
 /// How far before the intent a search begins, civil: dates are whole days in a zone nobody states.
 const SEARCH_MARGIN: SignedDuration = SignedDuration::from_hours(24);
 
+/// The same where the list shows instants and only our token finds a call in it: what clocks may lie apart, and more.
+const SEARCH_AROUND: SignedDuration = SignedDuration::from_mins(10);
+
 /// How long after its deadline an attempt in doubt still waits for its absence to be proven, civil: a provider whose list
 /// cannot be read for an hour must not keep lines for ever.
 const ABSENCE_PATIENCE: SignedDuration = SignedDuration::from_hours(1);
@@ -172,8 +175,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let now = self.clock.now();
         self.rescue(name, &lease, &in_flight, &open, now, &mut report).await?;
         self.pass_deadlines(name, &open, now, &mut report).await?;
-        self.read_calls(name, &open, now, &mut report).await?;
+        // First what keeps people locked and lines occupied: the budget may not reach for both.
         self.search_doubts(name, &open, now, &mut report).await?;
+        self.read_calls(name, &open, now, &mut report).await?;
         Ok(report)
     }
 
@@ -278,11 +282,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     (OpenState::InDoubt, Some(reason)) => format!("no evidence came: {reason}"),
                     _ => "the provider never said how the call ended".to_owned(),
                 };
-                OpenChange {
-                    reason: Some(reason),
-                    poll_at: Some(now + HELD_AGAIN),
-                    ..OpenChange::to(attempt, OpenState::Held)
-                }
+                // A call that is known is read once more at its time: perhaps it has only just been found.
+                let again = now + HELD_AGAIN;
+                let poll_at = if attempt.state == OpenState::Placed { attempt.poll_at.min(again) } else { again };
+                OpenChange { reason: Some(reason), poll_at: Some(poll_at), ..OpenChange::to(attempt, OpenState::Held) }
             })
             .collect();
         if held.is_empty() {
@@ -457,7 +460,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             let word = news.and_then(|news| news.odd.clone());
             let kept =
                 word.as_ref().is_some_and(|word| lock(&account.poll_memory).odd_kept.contains(&(id, word.clone())));
-            if let Some(news) = news.filter(|news| news.over || (news.odd.is_some() && !kept)) {
+            // That the call of a held attempt is known settles it, whatever the call says of itself yet.
+            let settles = attempt.state == OpenState::Held && attempt.call_id.is_none();
+            if let Some(news) = news.filter(|news| news.over || settles || (news.odd.is_some() && !kept)) {
                 let attempt_id = Some(id).filter(|_| attempt.call_id.is_some());
                 events.push(InboxEvent {
                     account: name.clone(),
@@ -688,9 +693,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report: &mut PollReport,
     ) -> Result<Vec<Bytes>, ReadError> {
         if !account.provider.abilities().list_proves_absence {
-            return self.list_all(account, attempt, None, now, report).await;
+            // Nobody is looked for but by our token, and the call was made when it was asked for, if it was.
+            let span = (attempt.intent_at - SEARCH_AROUND, now.min(attempt.intent_at + SEARCH_AROUND));
+            return self.list_all(account, None, span, now, report).await;
         }
-        let bodies = self.list_all(account, attempt, Some(attempt.phone), now, report).await?;
+        let span = (attempt.intent_at - SEARCH_MARGIN, now);
+        let bodies = self.list_all(account, Some(attempt.phone), span, now, report).await?;
         if !bodies.is_empty() {
             account.phone_filter_works.store(true, Ordering::Relaxed);
             return Ok(bodies);
@@ -700,7 +708,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         // How a provider compares numbers is documented nowhere. Until its filter has found a call once, that it finds
         // none says nothing, and only the whole list does.
-        let mut bodies = self.list_all(account, attempt, None, now, report).await?;
+        let mut bodies = self.list_all(account, None, span, now, report).await?;
         bodies.retain(|body| {
             let report = account.provider.decode(Source::Call, body);
             // What cannot be read may be the one.
@@ -731,19 +739,18 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     async fn list_all(
         &self,
         account: &Account<P>,
-        attempt: &OpenAttempt,
         phone: Option<PhoneNumber>,
+        (since, until): (Timestamp, Timestamp),
         now: Timestamp,
         report: &mut PollReport,
     ) -> Result<Vec<Bytes>, ReadError> {
         let mut bodies = Vec::new();
-        let since = attempt.intent_at - SEARCH_MARGIN;
         for page in 1..=PAGES_MAX {
             if page > 1 && !account.may_list(now) {
                 return Err(ReadError::Unavailable { reason: "the minute's requests are used up".to_owned() });
             }
             report.reads += 1;
-            let calls = account.provider.list_calls(&CallQuery { phone, since, until: now, page }).await?;
+            let calls = account.provider.list_calls(&CallQuery { phone, since, until, page }).await?;
             bodies.extend(calls.calls);
             if !calls.more {
                 return Ok(bodies);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use reqwest::{StatusCode, Url};
 use secrecy::SecretString;
 
@@ -38,9 +38,6 @@ use crate::port::provider::{
 };
 
 use token::Tokens;
-
-/// Around what is asked for, on both sides: how v1 reads its bounds is not documented, and clocks differ.
-const BOUND_MARGIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// How to reach one account.
 pub struct HappyRobotOptions {
@@ -304,14 +301,6 @@ fn check_id(id: &ProviderCallId) -> Result<(), ReadError> {
 fn is_plain(id: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b':');
     !id.is_empty() && id.bytes().all(plain)
-}
-
-/// The bounds of a search, wider than asked for, in whole seconds of UTC as both versions write instants.
-fn bounds(query: &CallQuery) -> (String, String) {
-    let whole = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
-    let since = query.since.checked_sub(BOUND_MARGIN).unwrap_or(query.since);
-    let until = query.until.checked_add(BOUND_MARGIN).unwrap_or(query.until);
-    (whole(since), whole(until))
 }
 
 fn unreadable(problem: Undecodable) -> ReadError {

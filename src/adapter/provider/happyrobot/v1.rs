@@ -1,7 +1,7 @@
 //! v1: `dial/outbound`, the list of calls, and the hooks of a use case.
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::super::http::{ONE_BYTES_MAX, PAGE_BYTES_MAX};
 use super::super::wire::{Fields, kind, repair};
 use super::token::Tokens;
-use super::{HappyRobot, bounds, status, unreadable};
+use super::{HappyRobot, status, unreadable};
 use crate::domain::call_options::CallOptions;
 use crate::domain::id::ProviderCallId;
 use crate::domain::report::{CallReport, Hints, Phase, Source, Undecodable};
@@ -107,6 +107,9 @@ pub(super) async fn read_call(
     };
     page.calls.into_iter().find(is_it).ok_or(ReadError::NotFound)
 }
+
+/// Around what is asked for, on both sides: how the bounds are read is not documented, and clocks differ.
+const BOUND_MARGIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// One page of the outbound calls, newest first.
 pub(super) async fn list_calls(account: &HappyRobot, query: &CallQuery) -> Result<CallPage, ReadError> {
@@ -248,6 +251,14 @@ fn extracted(call: &Fields<'_>) -> Result<Map<String, Value>, Undecodable> {
     }
     extracted.extend(call.named_values("extraction")?.unwrap_or_default());
     Ok(extracted)
+}
+
+/// The bounds of a search, wider than asked for, in whole seconds of UTC.
+fn bounds(query: &CallQuery) -> (String, String) {
+    let whole = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
+    let since = query.since.checked_sub(BOUND_MARGIN).unwrap_or(query.since);
+    let until = query.until.checked_add(BOUND_MARGIN).unwrap_or(query.until);
+    (whole(since), whole(until))
 }
 
 #[cfg(test)]
