@@ -69,6 +69,8 @@ impl Clock for TestClock {
 struct Script {
     /// Whether the answer to a request for a call is lost.
     loses_answers: bool,
+    /// Whether the client fails at the request, by a mistake of its own.
+    panics: bool,
     /// What a read of the call says; `None`: not found.
     phase: Option<&'static str>,
     /// What the list holds.
@@ -103,9 +105,14 @@ impl Provider for Stub {
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         let (call, mut departure) = permit.into_parts();
         departure.depart().await.unwrap();
-        let mut script = self.script();
-        script.placed += 1;
-        script.token = Some(call.attempt_id.to_string());
+        let panics = {
+            let mut script = self.script();
+            script.placed += 1;
+            script.token = Some(call.attempt_id.to_string());
+            script.panics
+        };
+        assert!(!panics, "a mistake of the client's own");
+        let script = self.script();
         match script.loses_answers {
             true => PlaceReply::Unknown { reason: "timed out".to_owned(), accepted: false },
             false => PlaceReply::Placed { call_id: Some(ProviderCallId::new(CALL)) },
@@ -278,6 +285,7 @@ impl Scene {
 /// As HappyRobot's v2: results by single reads, a list that shows neither number nor attempt, and a way to cancel.
 const BLIND: Abilities = Abilities {
     list_proves_absence: false,
+    empty_list_is_believed: true,
     results: ResultReads::Call,
     read_requests: 2,
     list_requests: 1,
@@ -303,6 +311,28 @@ async fn the_same_list_of_a_provider_that_shows_numbers_does() {
     scene.pass(10).await;
     assert!(scene.provider.script().placed > 1);
     assert!(scene.outcomes().iter().all(|outcome| *outcome == Outcome::NotPlaced) && !scene.outcomes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_may_be_asked_for_wrongly_is_not_believed_while_it_has_shown_nothing() {
+    let lag = Some(SignedDuration::from_mins(1));
+    let abilities = Abilities { list_proves_absence: true, empty_list_is_believed: false, ..BLIND };
+    let scene = scene(abilities, lag, json!({}), |script| script.loses_answers = true);
+    scene.pass(10).await;
+    assert_eq!((scene.provider.script().placed, scene.open_state()), (1, Some(OpenState::InDoubt)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_fails_leaves_a_doubt_and_the_account_at_work() {
+    let scene = scene(BLIND, None, json!({}), |script| script.panics = true);
+    scene.pass(1).await;
+    assert_eq!((scene.open_state(), scene.provider.script().placed), (Some(OpenState::InDoubt), 1));
+    scene.provider.script().panics = false;
+    let list = scene.look(|world| world.lead_list.keys().next().copied()).unwrap();
+    let other = NewLead { time_zone: Some("Etc/UTC".to_owned()), ..NewLead::with_phone("+14155550133") };
+    scene.store.insert_lead(list, other);
+    scene.pass(1).await;
+    assert_eq!(scene.provider.script().placed, 2, "another person is called meanwhile");
 }
 
 #[tokio::test(start_paused = true)]

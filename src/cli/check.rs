@@ -7,7 +7,7 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 
 use crate::adapter::postgres::PostgresStore;
-use crate::config::{AccountConfig, AccountLimits, Config, LimitOrigin};
+use crate::config::{AccountConfig, AccountLimits, Config, HappyRobotApi, LimitOrigin};
 use crate::domain::document::show_duration;
 use crate::domain::id::{AccountName, Installation};
 use crate::port::provider::{Provider, ReadError};
@@ -153,11 +153,12 @@ async fn check_account(
         }
         None => line(out, "  webhook: none, results are polled; set http.public_url to hear of them at once")?,
     }
-    if account.list_lag_max.is_none() {
-        line(
-            out,
-            "  warning: without list_lag_max, an attempt without an answer waits for a person (`outdial resolve`)",
-        )?;
+    let waits = "an attempt without an answer waits for a person (`outdial resolve`)";
+    if let Some(HappyRobotApi::V2 { .. }) = account.happyrobot.as_ref().map(|config| &config.api) {
+        let column = &account.correlation_variable;
+        line(out, format_args!("  warning: unless its workflows' runs have a column {column}, {waits}"))?;
+    } else if account.list_lag_max.is_none() {
+        line(out, format_args!("  warning: without list_lag_max, {waits}"))?;
     }
     // Only calls are marked with it, and none is made here.
     let installation = found.map_or(Installation::new(0), |found| found.installation);

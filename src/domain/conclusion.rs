@@ -104,6 +104,9 @@ pub fn conclude(reports: &[Received<'_>], now: Timestamp, settle_after: SignedDu
         extracted.extend(report.extracted.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
     let duration_seconds = halves.iter().find_map(|report| report.duration_seconds);
+    // `canceled` means that nothing rang; what had a length did.
+    let rang = outcome == Outcome::Canceled && duration_seconds.is_some_and(|seconds| seconds > 0);
+    let outcome = if rang { Outcome::Failed } else { outcome };
     let by_length = || {
         let created_at = halves.iter().find_map(|report| report.created_at)?;
         Some(created_at + SignedDuration::from_secs(i64::from(duration_seconds?)))
@@ -195,9 +198,19 @@ mod tests {
     #[test]
     fn a_call_nobody_answered_needs_no_second_half() {
         for outcome in [Outcome::NoAnswer, Outcome::Busy, Outcome::Failed, Outcome::Canceled] {
-            let call = report(Source::Call, Phase::NotReached(outcome), None);
+            let mut call = report(Source::Call, Phase::NotReached(outcome), None);
+            call.duration_seconds = Some(0);
             check(&[(0, &call)], 0, Ok(outcome));
         }
+    }
+
+    #[test]
+    fn a_canceled_call_that_lasted_has_rung() {
+        let mut call = report(Source::Call, Phase::NotReached(Outcome::Canceled), None);
+        call.duration_seconds = Some(4);
+        check(&[(0, &call)], 0, Ok(Outcome::Failed));
+        call.duration_seconds = None;
+        check(&[(0, &call)], 0, Ok(Outcome::Canceled));
     }
 
     #[test]

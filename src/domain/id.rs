@@ -172,6 +172,13 @@ impl AttemptId {
         (Self::derive(id.installation(), id.key()) == id && id.installation() == installation).then_some(id)
     }
 
+    /// Whether a text is an attempt's id, of whatever installation.
+    pub fn is_one(text: &str) -> bool {
+        let Ok(uuid) = Uuid::parse_str(text) else { return false };
+        let id = Self(uuid);
+        Self::derive(id.installation(), id.key()) == id
+    }
+
     /// Reads an id from a database column that only ever holds attempt ids.
     pub const fn from_stored(uuid: Uuid) -> Self {
         Self(uuid)
@@ -234,6 +241,15 @@ mod tests {
 
     fn key(campaign: i64, lead: i64, attempt_no: u16) -> AttemptKey {
         AttemptKey { campaign_id: CampaignId(campaign), lead_id: LeadId(lead), attempt_no }
+    }
+
+    #[test]
+    fn other_texts_than_attempts_ids_are_none() {
+        let key = AttemptKey { campaign_id: CampaignId(1), lead_id: LeadId(2), attempt_no: 3 };
+        assert!(AttemptId::is_one(&AttemptId::derive(Installation::new(9), key).to_string()), "of any installation");
+        for text in ["", "customer 17", "0d5f7a52-8a4c-4a39-9e36-2c1f4f3a2b10"] {
+            assert!(!AttemptId::is_one(text), "{text}");
+        }
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                         warn!(
                             provider.account = %account.settings.name,
                             "Status word {:?} is documented nowhere: such calls count as running until their deadline",
-                            report.status
+                            without_digits(&report.status)
                         );
                     }
                     readable.push((event, report));
@@ -468,12 +468,19 @@ impl Matched {
     /// What becomes of an event that ends nothing: one with a word nobody documents is kept for a version that knows it.
     fn aside(&self) -> InboxMark {
         match self.report.phase {
-            Phase::Unrecognised => quarantined(format!("status word {:?} is documented nowhere", self.report.status)),
+            Phase::Unrecognised => {
+                quarantined(format!("status word {:?} is documented nowhere", without_digits(&self.report.status)))
+            }
             Phase::Queued | Phase::Live | Phase::PartOver | Phase::AnsweredOver | Phase::NotReached(_) => {
                 InboxMark::Done
             }
         }
     }
+}
+
+/// A status word as it may be told: a webhook is not signed, and whatever stands there may hold a number.
+fn without_digits(word: &str) -> String {
+    word.chars().map(|c| if c.is_numeric() { '#' } else { c }).collect()
 }
 
 fn quarantined(problem: String) -> InboxMark {

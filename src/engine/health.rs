@@ -260,7 +260,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// What an answer said about how much may be asked.
     fn obey(&self, name: &AccountName, quota: Quota) {
         let account = &self.accounts[name];
-        if let Some(limit) = quota.limit
+        // A limit of a second, or of one path, must not leave the account without reads.
+        if let Some(limit) = quota.limit.map(|limit| limit.max(LOWEST_LIMIT))
             && lock(&account.requests).lower(limit)
         {
             warn!(
@@ -283,6 +284,9 @@ fn span_of(pause: Pause, now: Timestamp) -> SignedDuration {
     let by_us = || pause.until.and_then(|until| plausible(until.duration_since(now)));
     by_date.or_else(by_us).unwrap_or(RATE_LIMITED_WAIT)
 }
+
+/// Fewest requests a minute that a provider's word can leave an account with.
+const LOWEST_LIMIT: u32 = 10;
 
 /// The account's budget for its own client.
 pub(super) struct Guard<S, P, C> {

@@ -38,7 +38,7 @@ use crate::domain::campaign::Definition;
 use crate::domain::id::{AccountName, AttemptId, CampaignId, ProviderCallId};
 use crate::domain::phone::PhoneNumber;
 use crate::port::clock::Clock;
-use crate::port::provider::Provider;
+use crate::port::provider::{CallPage, Provider};
 use crate::port::store::Store;
 
 use health::{Guard, Health};
@@ -94,6 +94,8 @@ pub struct Account<P> {
     poll_memory: Mutex<poll::Memory>,
     /// Whether the provider's filter by phone number has found a call once.
     phone_filter_works: AtomicBool,
+    /// Whether the provider's list has shown a call once.
+    list_shows_calls: AtomicBool,
 }
 
 /// Early wake-ups; they carry no data.
@@ -201,6 +203,7 @@ impl<P: Provider> Account<P> {
             calibration: Mutex::new(Calibration::default()),
             poll_memory: Mutex::new(poll::Memory::default()),
             phone_filter_works: AtomicBool::new(false),
+            list_shows_calls: AtomicBool::new(false),
             settings,
             provider,
         }
@@ -223,6 +226,13 @@ impl<P: Provider> Account<P> {
         let mut newest = lock(&self.newest_call);
         if newest.as_ref().is_none_or(|known| is_newer(call_id, known) == Some(true)) {
             *newest = Some(call_id.clone());
+        }
+    }
+
+    /// Remembers that the provider's list shows calls, if it does.
+    fn saw_list(&self, page: &CallPage) {
+        if !page.calls.is_empty() {
+            self.list_shows_calls.store(true, Ordering::Relaxed);
         }
     }
 

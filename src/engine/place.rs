@@ -1,11 +1,13 @@
 //! One permitted call: wait for the slot, take the last look, send once, note what came back.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::domain::id::AccountName;
 use crate::domain::outcome::Disposition;
@@ -73,7 +75,19 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             );
             let departure = permit.record();
             engine.await_slot(&name, &start).await;
-            let reply = account.provider.place(permit).await;
+            // A panic would leave the slot reserved and the assistant with a call under way for ever.
+            let reply = match AssertUnwindSafe(account.provider.place(permit)).catch_unwind().await {
+                Ok(reply) => reply,
+                Err(_) => {
+                    let id = start.intent.attempt_id;
+                    error!(
+                        attempt.id = %id, provider.account = %name,
+                        "The client of account {name} failed at attempt {id}: please report it"
+                    );
+                    // It may have failed at the very answer that said that the call was taken.
+                    PlaceReply::Unknown { reason: "our own client failed".to_owned(), accepted: true }
+                }
+            };
             if departure.sent_at().is_none() {
                 // The last look gives the slot back when it charges; a request that never got there does it here.
                 account.give_back(start.campaign.campaign_id);

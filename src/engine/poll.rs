@@ -38,6 +38,8 @@ const PAGES_MAX: u32 = 20;
 const READ_AGAIN: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(10), SignedDuration::from_secs(60));
 /// Between two looks at a held attempt, civil: late evidence may still settle it.
 const HELD_AGAIN: SignedDuration = SignedDuration::from_mins(30);
+/// The same when the provider could not be read, civil.
+const HELD_AFTER_FAILURE: SignedDuration = SignedDuration::from_mins(5);
 /// How far before the intent a search begins, civil: dates are whole days in a zone nobody states.
 const SEARCH_MARGIN: SignedDuration = SignedDuration::from_hours(24);
 
@@ -357,6 +359,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                         read_alone.insert(attempt.attempt_id);
                         walked.found.extend(news.map(|news| (attempt.attempt_id, news)));
                     }
+                    // This call's own fault, not the provider's: it has had its turn.
+                    Err(error @ (ReadError::Unreadable { .. } | ReadError::NotFound)) => {
+                        read_alone.insert(attempt.attempt_id);
+                        self.note_read_error(name, &error).await;
+                    }
                     Err(error) => {
                         walked.failed = true;
                         self.note_read_error(name, &error).await;
@@ -447,6 +454,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 }
             };
             let again = match (news, walked.covered.contains(&id)) {
+                // It may still be taken back, whenever that becomes necessary.
+                (Some(news), _) if news.queued => READ_AGAIN.0,
                 // Its end is stored then: until that is weighed, another read would bring the same once more.
                 (Some(_), _) if over.is_some() => again.max(account.settings.settle_after),
                 (Some(_), _) => again,
@@ -454,6 +463,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 // The list does not show it: its turn to be read by itself comes, where it can be.
                 (None, true) if attempt.call_id.is_none() || by_itself => READ_AGAIN.0,
                 (None, true) => again,
+                (None, false) if walked.failed && attempt.state == OpenState::Held => HELD_AFTER_FAILURE,
                 (None, false) if walked.failed => READ_AGAIN.0,
                 (None, false) => continue,
             };
@@ -523,6 +533,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 }
             };
             page += 1;
+            account.saw_list(&calls);
             let calls_listed = listed(account, calls.calls);
             let is_older = |call: &Listed| is_newer(oldest_call?, call.call_id.as_ref()?);
             let more = calls.more && !calls_listed.iter().any(|call| is_older(call) == Some(true));
@@ -600,8 +611,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let lag = account.absence_lag();
         let list_shows = account.provider.abilities().list_proves_absence;
         let doubtful = |attempt: &&OpenAttempt| attempt.state == OpenState::InDoubt || absence_tells(attempt, lag);
-        for attempt in open.iter().filter(doubtful).filter(|attempt| attempt.poll_at <= now) {
-            if !account.may_list(now) {
+        let mut doubts: Vec<&OpenAttempt> =
+            open.iter().filter(doubtful).filter(|attempt| attempt.poll_at <= now).collect();
+        // The longest overdue first, and half of what may be read: calls under way are not to wait for all doubts.
+        doubts.sort_by_key(|attempt| attempt.poll_at);
+        let kept = account.reads_left(now) / 2;
+        for attempt in doubts {
+            if !account.may_list(now) || account.reads_left(now) < kept {
                 break;
             }
             let found = match self.search(account, attempt, now, report).await {
@@ -699,16 +715,22 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         let span = (attempt.intent_at - SEARCH_MARGIN, now);
         let bodies = self.list_all(account, Some(attempt.phone), span, now, report).await?;
-        if !bodies.is_empty() {
+        let finds = shows_a_call_to(account, &bodies, attempt.phone);
+        if finds {
             account.phone_filter_works.store(true, Ordering::Relaxed);
+        }
+        let works = finds || account.phone_filter_works.load(Ordering::Relaxed);
+        if works || (bodies.is_empty() && self.phone_filter_finds(account, now, report).await?) {
             return Ok(bodies);
         }
-        if account.phone_filter_works.load(Ordering::Relaxed) || self.phone_filter_finds(account, now, report).await? {
-            return Ok(bodies);
-        }
-        // How a provider compares numbers is documented nowhere. Until its filter has found a call once, that it finds
-        // none says nothing, and only the whole list does.
+        // How a provider compares numbers is documented nowhere, and some search more than numbers. Until its filter has
+        // found a call to the number once, what it finds says nothing, and only the whole list does.
         let mut bodies = self.list_all(account, None, span, now, report).await?;
+        let believed = account.provider.abilities().empty_list_is_believed;
+        if !believed && !account.list_shows_calls.load(Ordering::Relaxed) {
+            // As much as a list that is empty for want of calls, it may be one that is asked for in a wrong way.
+            return Err(ReadError::Unavailable { reason: "the provider's list has never shown a call".to_owned() });
+        }
         bodies.retain(|body| {
             let report = account.provider.decode(Source::Call, body);
             // What cannot be read may be the one.
@@ -729,7 +751,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let Some((phone, _)) = known.filter(|(_, at)| *at + lag <= now) else { return Ok(false) };
         report.reads += 1;
         let query = CallQuery { phone: Some(phone), since: now - SEARCH_MARGIN, until: now, page: 1 };
-        let finds = !account.provider.list_calls(&query).await?.calls.is_empty();
+        let finds = shows_a_call_to(account, &account.provider.list_calls(&query).await?.calls, phone);
         if finds {
             account.phone_filter_works.store(true, Ordering::Relaxed);
         }
@@ -751,6 +773,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             }
             report.reads += 1;
             let calls = account.provider.list_calls(&CallQuery { phone, since, until, page }).await?;
+            if phone.is_none() {
+                account.saw_list(&calls);
+            }
             bodies.extend(calls.calls);
             if !calls.more {
                 return Ok(bodies);
@@ -782,7 +807,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let keys: Vec<_> = reports.iter().map(|report| self.key_of(report)).collect();
         let matches = self.store.find_attempts(name, &keys).await?;
         Ok(reports.iter().zip(&matches).any(|(report, found)| {
-            found.bound.is_none() && report.token.is_none() && is_newer_call(attempt, report, &witness) != Some(false)
+            // Somebody else's attempt is not ours; any other text under our variable's name says nothing.
+            let anothers = report.token.as_deref().is_some_and(AttemptId::is_one);
+            found.bound.is_none() && !anothers && is_newer_call(attempt, report, &witness) != Some(false)
         }))
     }
 
@@ -822,6 +849,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             }
         }
     }
+}
+
+/// Whether one of the calls went to the number.
+fn shows_a_call_to<P: Provider>(account: &Account<P>, bodies: &[Bytes], phone: PhoneNumber) -> bool {
+    let to = |body: &Bytes| account.provider.decode(Source::Call, body).ok().and_then(|report| report.phone);
+    bodies.iter().any(|body| to(body) == Some(phone))
 }
 
 /// The attempts in the order of their ids, beginning after `last`: so each has its turn, however many there are.

@@ -45,6 +45,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             // Calls made before ours must not be taken for ours.
             let query = CallQuery { phone: None, since: now, until: now, page: 1 };
             if let Ok(page) = account.provider.list_calls(&query).await {
+                account.saw_list(&page);
                 let reports = page
                     .calls
                     .iter()

@@ -68,6 +68,8 @@ pub struct Abilities {
     /// Whether the entries of its list show the number or our token, so that a list without a call can prove that there
     /// is none. Where they show neither, [`CallQuery::phone`] has no effect either.
     pub list_proves_absence: bool,
+    /// Whether how its list is asked for is documented, so that one which has never shown a call is empty for want of calls.
+    pub empty_list_is_believed: bool,
     /// How it tells what became of a call.
     pub results: ResultReads,
     /// Requests behind one [`Provider::read_call`].
@@ -84,6 +86,7 @@ impl Default for Abilities {
     fn default() -> Self {
         Self {
             list_proves_absence: true,
+            empty_list_is_believed: true,
             results: ResultReads::CallOrList,
             read_requests: 1,
             list_requests: 1,

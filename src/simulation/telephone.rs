@@ -369,7 +369,9 @@ pub(super) fn body(world: &World, call: &Call, over: bool, object: bool) -> Byte
             | Outcome::NotPlaced
             | Outcome::Unknown) => other.as_str(),
         });
-        body["seconds"] = json!(call.over_at.duration_since(call.made_at).as_secs());
+        // What was canceled did not ring.
+        let rang = call.outcome != Outcome::Canceled;
+        body["seconds"] = json!(if rang { call.over_at.duration_since(call.made_at).as_secs() } else { 0 });
         if plan.dated {
             body["over_at"] = json!(call.over_at.to_string());
         }

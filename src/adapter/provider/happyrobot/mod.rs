@@ -163,7 +163,12 @@ impl HappyRobot {
             status if status.is_success() => Ok(()),
             StatusCode::UNAUTHORIZED => Err(ReadError::AccountStopped(AccountStanding::KeyRefused).into()),
             StatusCode::TOO_MANY_REQUESTS => Err(ReadError::RateLimited { retry_after: retry_after(&answer) }.into()),
-            status if status.is_client_error() => Err(CancelError::Refused { status: status.as_u16(), reason }),
+            status
+                if status.is_client_error()
+                    && !matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY) =>
+            {
+                Err(CancelError::Refused { status: status.as_u16(), reason })
+            }
             status => Err(unavailable(format!("HTTP {}: {reason}", status.as_u16()))),
         }
     }
@@ -250,10 +255,13 @@ impl Provider for HappyRobot {
                 results: if call_path.is_some() { ResultReads::CallOrList } else { ResultReads::List },
                 takes_call_options: true,
                 cancels: cancel_path.is_some(),
+                // How `type`, `from` and `to` are read is not documented.
+                empty_list_is_believed: false,
                 ..Abilities::default()
             },
             HappyRobotApi::V2 { .. } => Abilities {
                 list_proves_absence: false,
+                empty_list_is_believed: false,
                 results: ResultReads::Call,
                 // The run, its sessions, and its entry in the list once it is over.
                 read_requests: 3,

@@ -294,6 +294,10 @@ pub(super) fn run_report(tokens: &Tokens, phone_field: &str, body: &[u8]) -> Res
         (Phase::AnsweredOver | Phase::NotReached(_), RunPhase::Waiting | RunPhase::Running) => Phase::Live,
         // The run's own word stays: it is the one that somebody has to look at.
         (Phase::AnsweredOver | Phase::NotReached(_), RunPhase::Unrecognised) => return Ok(unrecognised(report)),
+        // It was canceled after somebody had taken it.
+        (Phase::NotReached(Outcome::Canceled), _) if session.connected_at.is_some() => {
+            Phase::NotReached(Outcome::Failed)
+        }
         (phase, _) => phase.clone(),
     };
     report.status = status::kept(&session.word);
