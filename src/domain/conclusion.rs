@@ -3,7 +3,7 @@
 //! For the Autocalls family a webhook never says who answered, and it comes only for some calls; a call object says who
 //! answered but may lag behind. The outcome of an answered call is the merge of both, once both are seen or the settle
 //! time has passed. A call that was not answered needs no second half.
-//! A webhook waits longer than a call object: see [`UNREAD_PATIENCE`].
+//! A webhook waits longer than a call object, which alone tells a machine from a person and is there to be read.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
