@@ -19,6 +19,7 @@ pub mod pacer;
 pub mod place;
 pub mod poll;
 pub mod record;
+pub mod resolve;
 pub mod roster;
 pub mod settings;
 mod trust;

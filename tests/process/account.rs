@@ -95,9 +95,12 @@ async fn a_refusal_nobody_documents_costs_three_attempts_and_not_the_list() {
     assert!(world.simulator.set_assistant_status(SALES[0], false));
     all_disposed(&world).await;
     world.stop().await;
-    let refused: i64 =
+    let refused: i64 = world.database.value("select count(*) from attempt where refused").await;
+    assert!((1..=3).contains(&refused), "{refused} attempts were put back for the assistant");
+    let put_back: i64 =
         world.database.value("select count(*) from attempt where outcome = 'not_placed' and reason like '%409%'").await;
-    assert!((1..=3).contains(&refused), "{refused} attempts were put back");
+    // Sixty leave in a second: a few were on their way when the first answer came, and are not held against anybody.
+    assert!(put_back <= refused + 12, "{put_back} attempts were put back, {refused} of them for the assistant");
     each_was_rung_once(&world, LEADS).await;
     world.strike().await;
 }

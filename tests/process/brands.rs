@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::civil::Weekday;
-use outdial::adapter::simulator::{Fault, Faults, OutcomeMix, Record, Shape, SimulatorHandle, SimulatorOptions, Span};
+use outdial::adapter::simulator::{
+    Fault, Faults, OutcomeMix, Quirks, Record, Shape, SimulatorHandle, SimulatorOptions, Span,
+};
 use serde_json::{Value, json};
 
 use super::support::judge::{Evidence, Limits, Windows, misplaced};
@@ -30,9 +32,12 @@ fn provider(shape: Shape) -> SimulatorOptions {
         retry_after: 30,
         ..Faults::all(FAULT).with_reads(FAULT)
     };
+    let quirks =
+        Quirks { type_drift: 0.05, odd_status: 0.02, naive_zone: "Europe/Istanbul".to_owned(), ..Quirks::default() };
     SimulatorOptions {
         shape,
         faults,
+        quirks,
         mix: OutcomeMix { refused_numbers: 0.0, ..OutcomeMix::default() },
         ..SimulatorOptions::default()
     }
