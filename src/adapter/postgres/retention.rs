@@ -96,10 +96,14 @@ async fn in_own_task(
 
 /// Makes a day's partition and moves the events there that came before it; `false` when someone else is at it.
 async fn make_partition(pool: PgPool, day: Date) -> Result<bool, StoreError> {
+    let mut tx = begin(&pool).await?;
+    let made = make(&mut tx, day).await?;
+    end(tx, made).await
+}
+
+async fn make(tx: &mut sqlx::PgTransaction<'_>, day: Date) -> Result<bool, StoreError> {
     let (name, from, to) = bounds(day);
-    let mut tx = pool.begin().await.map_err(reading)?;
-    sqlx::query("set local lock_timeout = '2s'").execute(&mut *tx).await.map_err(reading)?;
-    if !may_change(&mut tx).await? || exists(&mut tx, &name).await? {
+    if !may_change(tx).await? || exists(tx, &name).await? {
         return Ok(false);
     }
     // Names and bounds are digits of a date; DDL takes no parameters.
@@ -113,36 +117,54 @@ async fn make_partition(pool: PgPool, day: Date) -> Result<bool, StoreError> {
         format!("alter table inbox attach partition {name} for values from ('{from}') to ('{to}')"),
     ];
     for statement in statements {
-        sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.map_err(reading)?;
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut **tx).await.map_err(reading)?;
     }
-    tx.commit().await.map_err(writing)?;
     Ok(true)
 }
 
 /// Drops a day's partition unless one of its events is pending; `false` when it stays.
 async fn drop_partition(pool: PgPool, day: Date) -> Result<bool, StoreError> {
+    let mut tx = begin(&pool).await?;
+    let dropped = drop_unless_pending(&mut tx, day).await?;
+    end(tx, dropped).await
+}
+
+async fn drop_unless_pending(tx: &mut sqlx::PgTransaction<'_>, day: Date) -> Result<bool, StoreError> {
     let (name, from, to) = bounds(day);
-    let mut tx = pool.begin().await.map_err(reading)?;
-    sqlx::query("set local lock_timeout = '2s'").execute(&mut *tx).await.map_err(reading)?;
-    if !may_change(&mut tx).await? || !exists(&mut tx, &name).await? {
+    if !may_change(tx).await? || !exists(tx, &name).await? {
         return Ok(false);
     }
     // Looked at before the lock, so that a day that must stay costs nobody anything, and again under it.
     for under_lock in [false, true] {
         if under_lock {
-            sqlx::query("lock table inbox in access exclusive mode").execute(&mut *tx).await.map_err(reading)?;
+            sqlx::query("lock table inbox in access exclusive mode").execute(&mut **tx).await.map_err(reading)?;
         }
         let pending =
             format!("select exists (select from inbox_pending where received_at >= '{from}' and received_at < '{to}')");
-        if sqlx::query_scalar::<_, bool>(AssertSqlSafe(pending)).fetch_one(&mut *tx).await.map_err(reading)? {
+        if sqlx::query_scalar::<_, bool>(AssertSqlSafe(pending)).fetch_one(&mut **tx).await.map_err(reading)? {
             return Ok(false);
         }
     }
     for statement in [format!("alter table inbox detach partition {name}"), format!("drop table {name}")] {
-        sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await.map_err(reading)?;
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut **tx).await.map_err(reading)?;
     }
-    tx.commit().await.map_err(writing)?;
     Ok(true)
+}
+
+async fn begin(pool: &PgPool) -> Result<sqlx::PgTransaction<'static>, StoreError> {
+    let mut tx = pool.begin().await.map_err(reading)?;
+    sqlx::query("set local lock_timeout = '2s'").execute(&mut *tx).await.map_err(reading)?;
+    Ok(tx)
+}
+
+/// Commits what was changed, or rolls back at once: a transaction that is only dropped keeps its locks until its connection
+/// is used again, and the next day would find them taken.
+async fn end(tx: sqlx::PgTransaction<'static>, changed: bool) -> Result<bool, StoreError> {
+    match changed {
+        true => tx.commit().await.map_err(writing)?,
+        false => tx.rollback().await.map_err(reading)?,
+    }
+    Ok(changed)
 }
 
 async fn may_change(tx: &mut sqlx::PgTransaction<'_>) -> Result<bool, StoreError> {
