@@ -16,6 +16,8 @@ const SALES: [u64; 2] = [123, 125];
 fn stage(account: serde_json::Value) -> Stage {
     let mut stage = Stage { factor: 60, ..Stage::busy() };
     merge(&mut stage.account, json!({"limits": {"calls_per_second": 1, "calls_per_minute": 60}}));
+    // A busy machine reads calls seconds after their webhooks, which are minutes here.
+    merge(&mut stage.account, json!({"settle_after": "2m"}));
     merge(&mut stage.account, account);
     stage.simulator.mix.refused_numbers = 0.0;
     stage
