@@ -109,6 +109,8 @@ impl World {
         let port = provider_port;
         let simulator = Process::start(&server, "simulator", |command| {
             command.args(["simulate-provider", "--api-key", "simulated-key", "--mix", "goal_met=7,voicemail=3"]);
+            // The brand's documented limit, told in headers, would be obeyed.
+            command.args(["--requests-per-minute", "10000000"]);
             command.args(["--listen", &format!("127.0.0.1:{port}"), "--ring", plan.ring, "--talk", plan.talk]);
             command.args(["--webhook", &format!("http://127.0.0.1:{webhook_port}/webhook/bench/{TOKEN}")]);
             command.args(["--clock", &clock.to_string()]);
