@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::civil::Weekday;
-use outdial::adapter::simulator::{
-    Fault, Faults, OutcomeMix, Quirks, Record, Shape, SimulatorHandle, SimulatorOptions, Span,
-};
+use outdial::adapter::simulator::{Faults, OutcomeMix, Quirks, Shape, SimulatorOptions, Span};
 use serde_json::{Value, json};
 
-use super::support::judge::{Evidence, Limits, Windows, misplaced};
+use super::support::judge::{Evidence, Limits, Windows, misplaced, nobody_can_tell};
 use super::support::world::{ACCOUNT, Lead, Stage, World, eventually, leads_of, merge};
 
 /// How likely each fault is, by itself.
@@ -187,16 +185,4 @@ async fn unjustified(world: &World) -> Vec<(String, String)> {
         .filter(|(account, phone, _)| !excused[account.as_str()].contains(phone))
         .map(|(_, phone, reason)| (phone, reason))
         .collect()
-}
-
-/// Phones that nothing can tell about: a request was answered with a page for people and status 200 although nothing was
-/// placed, which says that a call was taken, and no evidence will ever come. Where the list proves no absence, every answer
-/// that does not say so clearly leaves that open.
-fn nobody_can_tell(shape: Shape, provider: &SimulatorHandle) -> BTreeSet<String> {
-    let unclear = |fault| fault == Fault::Html || (shape == Shape::HappyRobotV2 && fault != Fault::RateLimited);
-    let answered = |record| match record {
-        Record::Request(it) if it.fault.is_some_and(unclear) && it.call_id.is_none() => it.phone,
-        Record::Request(_) | Record::Call(_) | Record::Webhook(_) => None,
-    };
-    provider.log().into_iter().filter_map(answered).collect()
 }

@@ -1,15 +1,15 @@
 //! The daemon is killed again and again while the provider does everything wrong that it can.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::civil::Weekday;
-use outdial::adapter::simulator::{Fault, Faults, OutcomeMix, Record, Shape, SimulatorOptions, Span};
+use outdial::adapter::simulator::{Faults, OutcomeMix, Shape, SimulatorOptions, Span};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::support::judge::{Evidence, Limits, Windows, misplaced};
+use super::support::judge::{Evidence, Limits, Windows, misplaced, nobody_can_tell};
 use super::support::world::{Lead, Stage, World, eventually, leads_of};
 
 const LIMITS: Limits = Limits { per_minute: 16, per_second: 1, lines: 80 };
@@ -106,7 +106,7 @@ async fn killed_again_and_again(shape: Shape, count: usize) {
             .fetch_all(&world_ref.database.pool)
             .await
             .unwrap();
-        let unreadable = answered_for_people(world_ref);
+        let unreadable = nobody_can_tell(shape, &world_ref.simulator);
         let unjustified: Vec<_> = held.iter().filter(|(phone, _)| !unreadable.contains(phone)).collect();
         if left == 0 && unjustified.is_empty() {
             Ok(())
@@ -136,16 +136,6 @@ async fn killed_again_and_again(shape: Shape, count: usize) {
     assert_eq!(misplaced(&world).await, Vec::<String>::new());
     assert_eq!(world.alarms(), Vec::<String>::new());
     world.strike().await;
-}
-
-/// Phones for which a request was answered with a page for people and status 200 although nothing was placed: that says
-/// that a call was taken, and no evidence will ever come.
-fn answered_for_people(world: &World) -> BTreeSet<String> {
-    let answered = |record| match record {
-        Record::Request(it) if it.fault == Some(Fault::Html) && it.call_id.is_none() => it.phone,
-        Record::Request(_) | Record::Call(_) | Record::Webhook(_) => None,
-    };
-    world.simulator.log().into_iter().filter_map(answered).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::Timestamp as Stored;
-use outdial::adapter::simulator::{CallRecord, Fate, oracle};
+use outdial::adapter::simulator::{CallRecord, Fate, Fault, Record, Shape, SimulatorHandle, oracle};
 use sqlx::types::Uuid;
 
 use super::world::{ACCOUNT, World};
@@ -350,4 +350,16 @@ pub async fn misplaced(world: &World) -> Vec<String> {
     .fetch_all(&world.database.pool)
     .await
     .unwrap()
+}
+
+/// Phones that nothing can tell about: a request was answered with a page for people and status 200 although nothing was
+/// placed, which says that a call was taken, and no evidence will ever come. Where the list proves no absence, every answer
+/// that does not say so clearly leaves that open.
+pub fn nobody_can_tell(shape: Shape, provider: &SimulatorHandle) -> BTreeSet<String> {
+    let unclear = |fault| fault == Fault::Html || (shape == Shape::HappyRobotV2 && fault != Fault::RateLimited);
+    let answered = |record| match record {
+        Record::Request(it) if it.fault.is_some_and(unclear) && it.call_id.is_none() => it.phone,
+        Record::Request(_) | Record::Call(_) | Record::Webhook(_) => None,
+    };
+    provider.log().into_iter().filter_map(answered).collect()
 }
