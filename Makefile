@@ -5,7 +5,7 @@ WITH_POSTGRES = $(CARGO) run --locked --quiet --example with_postgres --
 
 .DEFAULT_GOAL := help
 SEEDS ?= 10000
-.PHONY: help demo test simulate soak mutations bench ci fmt-check lint doc deny prepare sqlx-check
+.PHONY: help demo test simulate soak mutations bench ci fmt-check lint doc deny prepare sqlx-check deb deploy-check systemd-test
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,17 @@ deny: ## Check licences, sources and duplicates of the dependencies, where cargo
 	else \
 		echo "cargo-deny is not installed: dependencies not checked"; \
 	fi
+
+deb: ## Build the Debian package (wants `cargo install cargo-deb`)
+	@$(CARGO) deb --version >/dev/null 2>&1 || { echo "cargo-deb is not installed: cargo install --locked cargo-deb"; exit 1; }
+	$(CARGO) deb -- --locked
+
+deploy-check: ## Hold deploy/ against the schemas of systemd, Kubernetes and compose, as far as their tools are installed
+	scripts/check-deploy
+
+systemd-test: ## Boot a real systemd with the daemon in it (root; wants systemd-nspawn and debootstrap; minutes)
+	$(CARGO) build --locked --bin outdial
+	deploy/systemd/test-boot "$${CARGO_TARGET_DIR:-target}/debug/outdial"
 
 prepare: ## Write .sqlx anew after a change to a query or migration
 	@scripts/ensure-postgres

@@ -19,5 +19,6 @@ mod process {
     mod kill;
     mod person;
     mod signals;
+    mod supervised;
     mod webhook;
 }

@@ -21,6 +21,7 @@ pub mod suppress;
 pub mod wire;
 
 mod csv_file;
+mod supervise;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -155,7 +156,7 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("outdial: cannot start: {error}");
+            crate::telemetry::complain(&format!("outdial: cannot start: {error}"));
             return ExitCode::from(1);
         }
     };
@@ -167,11 +168,11 @@ pub fn main() -> ExitCode {
         // Whoever reads our output has seen enough.
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(Failure::User(error)) => {
-            eprintln!("outdial: {error:#}");
+            crate::telemetry::complain(&format!("outdial: {error:#}"));
             ExitCode::from(2)
         }
         Err(Failure::World(error)) => {
-            eprintln!("outdial: {error:#}");
+            crate::telemetry::complain(&format!("outdial: {error:#}"));
             ExitCode::from(1)
         }
     }

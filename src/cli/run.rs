@@ -21,7 +21,8 @@ use crate::domain::zone::tzdb_version;
 use crate::port::clock::Clock;
 
 use super::database::{Database, Migrations, civil_clock};
-use super::wire::{self, Drained, Driver, Engine};
+use super::supervise::Supervision;
+use super::wire::{self, Drained, Driver, Engine, Freshness};
 use super::{Failure, Outcome};
 
 /// Run the daemon until SIGTERM or Ctrl-C. The first one drains: no new dials, running requests finish, results are
@@ -39,7 +40,9 @@ pub(super) async fn run(args: Args, config: Config) -> Outcome {
     let database = Database::open(&config, migrations).await?;
     let clock = civil_clock(&config, &database.pool).await?;
     let daemon = Daemon::start(&config, &database, clock).await?;
+    let supervision = Supervision::start(&daemon, database.pool.clone());
     interrupted().await;
+    supervision.stopping();
     let hard = tokio::spawn(async {
         interrupted().await;
         warn!("Stopped at once; what was unanswered is in doubt until the next start");
@@ -47,6 +50,7 @@ pub(super) async fn run(args: Args, config: Config) -> Outcome {
     });
     let drained = daemon.stop().await;
     hard.abort();
+    drop(supervision);
     database.close().await?;
     Ok(match drained {
         Drained::Fully => {
@@ -96,6 +100,11 @@ impl Daemon {
         let options = receiver_options(config, &engine, &driver);
         let receiver = tokio::spawn(http::serve(listener, Arc::new(inbox), clock, options, stop_receiver.clone()));
         Ok(Self { engine, address, driver, receiver, stop_receiver })
+    }
+
+    /// When each pass is to have ended well.
+    pub(super) fn freshness(&self) -> Freshness {
+        self.driver.freshness.clone()
     }
 
     /// Drains and stops. Webhooks are received until the very end.

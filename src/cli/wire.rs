@@ -19,7 +19,7 @@ use crate::domain::person::PersonLimits;
 use crate::engine::settings::{AccountSettings, Periods, Settings};
 use crate::port::store::{RetentionPolicy, Store, StoreError};
 
-pub use crate::engine::driver::{Drained, Driver};
+pub use crate::engine::driver::{Drained, Driver, Freshness};
 pub use crate::engine::view::View;
 
 use super::Failure;

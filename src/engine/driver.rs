@@ -22,7 +22,7 @@ use super::{Engine, lock};
 /// Between two runs of a pass while the database does not answer.
 const FAILED_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// A pass that has not ended well for its period and so much more stands still.
+/// A pass that has not ended well, or found the database away, for its period and so much more stands still.
 const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// When each running pass is to have ended well; what health pages and watchdogs look at.
@@ -279,6 +279,11 @@ impl Driver {
                     Err(problem) => {
                         failures += 1;
                         tell_failure(&pass, failures, &problem);
+                        // A pass that says that the database is away does not stand still, and a restart would lose
+                        // the answers that wait to be recorded.
+                        if matches!(problem, StoreError::Unavailable(_) | StoreError::CommitUnknown(_)) {
+                            freshness.stamp(&pass, engine.clock.monotonic());
+                        }
                         FAILED_WAIT.0.saturating_mul(1 << failures.min(10)).min(FAILED_WAIT.1)
                     }
                 };

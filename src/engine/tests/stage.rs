@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::runtime::Builder;
 use tokio::time::Instant;
 use tracing::Level;
 
-use crate::adapter::memory::{MemoryStore, NewLead, World};
+use crate::adapter::memory::{Fault, MemoryStore, NewLead, World};
 use crate::domain::assistant::{Assistant, AssistantDetails};
 use crate::domain::attempt::OpenState;
 use crate::domain::campaign::{CampaignState, Day, Pacing};
@@ -218,6 +219,8 @@ impl Provider for Stub {
 /// Everything a test looks at.
 pub struct Stage {
     pub store: MemoryStore,
+    /// Whether the engine cannot reach the database; the test always can.
+    pub away: Arc<AtomicBool>,
     pub clock: TestClock,
     pub provider: Stub,
     pub engine: Arc<Engine<MemoryStore, Stub, TestClock>>,
@@ -303,9 +306,14 @@ impl Stage {
         };
         let provider =
             Stub { script: Arc::new(Mutex::new(script)), guard: Arc::new(OnceLock::new()), clock: clock.clone() };
-        let engine =
-            Engine::new(store.clone(), clock.clone(), settings(), vec![(account_settings(plan), provider.clone())]);
-        Self { store, clock, provider, engine, logs, campaign_id }
+        let away = Arc::new(AtomicBool::new(false));
+        let is_away = Arc::clone(&away);
+        let reached = store.with_faults(Arc::new(move |_, _| match is_away.load(Ordering::Relaxed) {
+            true => Fault::Unavailable,
+            false => Fault::None,
+        }));
+        let engine = Engine::new(reached, clock.clone(), settings(), vec![(account_settings(plan), provider.clone())]);
+        Self { store, away, clock, provider, engine, logs, campaign_id }
     }
 
     /// Starts the passes; they run while the test waits.

@@ -1,0 +1,3 @@
+//! What the daemon and its supervisor tell each other.
+
+pub mod notify;
