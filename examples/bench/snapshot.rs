@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 
 use super::world::{Plan, World};
 
@@ -29,6 +29,9 @@ pub(super) struct Options {
     /// How many leads, all due at once; by default 4,000 for each second.
     #[arg(long)]
     leads: Option<u32>,
+    /// As if so many calls had ended since the snapshot was taken: a short run then tells of a long one.
+    #[arg(long, default_value_t = 0)]
+    dead: u32,
     /// Holds no snapshot: what the same time does to a database that is cleaned.
     #[arg(long)]
     without: bool,
@@ -38,6 +41,25 @@ const LEADS: &str = "
     insert into lead (lead_list_id, phone, time_zone, variables)
     select $1, '+49305' || lpad(i::text, 7, '0'), 'Europe/Berlin', jsonb_build_object('customer_name', 'Customer ' || i)
     from generate_series(0, $2 - 1) i
+";
+
+/// Rows that are born and die, as those of calls do: written, changed twice and deleted.
+const CALLS_THAT_ENDED: &str = "
+    insert into open_attempt (phone, attempt_id, account, campaign_id, lead_id, assistant_id, calling_group_id, priority,
+        tries, owner, epoch, state, intent_at, deadline_at, poll_at)
+    select '+4931' || lpad(i::text, 9, '0'), gen_random_uuid(), 'bench', campaign_id, i, '1', 1, 5, 0,
+        gen_random_uuid(), 1, 'dialing', at, at, at
+    from campaign, (select min(due_at) as at from due) d, generate_series(1, DEAD) i;
+    update open_attempt set state = 'placed', provider_call_id = '0' where phone like '+4931%';
+    update open_attempt set poll_at = poll_at + interval '1 minute' where phone like '+4931%';
+    delete from open_attempt where phone like '+4931%';
+    insert into inbox_pending (inbox_id, received_at, account, retry_at)
+    select -i, at, 'bench', at from (select min(due_at) as at from due) d, generate_series(1, 2 * DEAD) i;
+    delete from inbox_pending where inbox_id < 0;
+    insert into due (campaign_id, calling_group_id, priority, due_at, lead_id, attempt_no, tries, phone)
+    select s.campaign_id, s.calling_group_id, s.priority, d.at - interval '1 second', 100000000 + i, 1, 0, '+4931'
+    from stratum s, (select min(due_at) as at from due) d, generate_series(1, DEAD) i;
+    delete from due where lead_id > 100000000;
 ";
 
 /// Runs it and prints the figures.
@@ -51,6 +73,16 @@ pub(super) async fn run(options: &Options) -> anyhow::Result<()> {
             .execute(&mut holder)
             .await
             .context("take the snapshot")?;
+    }
+    if options.dead > 0 {
+        let calls = CALLS_THAT_ENDED.replace("DEAD", &options.dead.to_string());
+        let mut other = PgConnection::connect(world.server.postgres.url()).await.context("connect for dead rows")?;
+        // Each by itself: together they would be one transaction, which reads what it wrote and kills nothing until its end.
+        for statement in calls.split(';').filter(|statement| !statement.trim().is_empty()) {
+            let statement = AssertSqlSafe(statement.to_owned());
+            sqlx::query(statement).execute(&mut other).await.context("make dead rows")?;
+        }
+        other.close().await?;
     }
     world.activate().await?;
     tokio::time::sleep(RAMP).await;
@@ -100,7 +132,8 @@ struct Touched {
 impl Stretch {
     async fn measure(world: &World, length: Duration) -> anyhow::Result<Self> {
         let ended = "select count(*) from disposition";
-        let (before, cpu, blocks) = (world.count(ended).await?, world.cpu_seconds()[2], touched(&world.server.pool).await?);
+        let (before, cpu, blocks) =
+            (world.count(ended).await?, world.cpu_seconds()[2], touched(&world.server.pool).await?);
         let started = Instant::now();
         tokio::time::sleep(length).await;
         let tables = touched(&world.server.pool).await?.into_iter().map(|(name, now)| {

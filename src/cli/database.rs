@@ -12,6 +12,7 @@ use crate::adapter::embedded::{EmbeddedPostgres, Options};
 use crate::adapter::postgres::connect::{
     self, ConnectError, PoolPurpose, SchemaProblem, connect, migrate, pending_or_unknown,
 };
+use crate::adapter::postgres::finding::{Finding, ServerFacts, server_facts};
 use crate::config::{Config, DatabaseLocation};
 
 use super::Failure;
@@ -81,6 +82,13 @@ impl Database {
             .collect();
         let remedy = "this outdial is older than the database: use the newer one";
         Err(Failure::user(anyhow!("the database's schema does not fit: {}; {remedy}", list.join("; "))))
+    }
+
+    /// What about the server would break our promises, or soon will.
+    pub async fn findings(&self, config: &Config) -> Result<(ServerFacts, Vec<Finding>), Failure> {
+        let facts = server_facts(&self.pool).await.context("read the server's settings")?;
+        let findings = facts.findings(config.database.connections + config.database.dial_connections);
+        Ok((facts, findings))
     }
 
     /// Closes the connections and stops the private server.
