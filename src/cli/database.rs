@@ -59,7 +59,17 @@ impl Database {
     }
 
     async fn check_schema(&self, apply: bool) -> Result<(), Failure> {
-        let problems = pending_or_unknown(&self.pool).await.context("read the applied migrations")?;
+        let problems = match pending_or_unknown(&self.pool).await {
+            Err(problem) if loses_statements(&problem) => {
+                let remedy = "it must be PgBouncer 1.21 or newer with max_prepared_statements above 0; use its session \
+                              mode otherwise (README, Behind PgBouncer)";
+                let problem = anyhow!(problem);
+                return Err(Failure::user(
+                    problem.context(format!("the pooler before the database mixes sessions: {remedy}")),
+                ));
+            }
+            problems => problems.context("read the applied migrations")?,
+        };
         if problems.is_empty() {
             return Ok(());
         }
@@ -100,6 +110,12 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// A statement that was prepared is not there, or one is that was not: a pooler has changed the session in between.
+fn loses_statements(problem: &sqlx::Error) -> bool {
+    let code = problem.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("42P05" | "26000"))
 }
 
 async fn start_private(data_dir: &Path) -> Result<(SecretString, Option<EmbeddedPostgres>), Failure> {

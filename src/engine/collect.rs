@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
@@ -27,12 +28,15 @@ use crate::port::store::{
     ReplyRecord, Store, StoreError,
 };
 
-use super::dispatch::{MARK_RESET, MARK_TRAILS};
+use super::dispatch::MARK_RESET;
 use super::finish::Ended;
 use super::{Account, Engine, is_newer, lock};
 
 /// Most events one run looks at.
 pub const BATCH_MAX: u32 = 500;
+/// How far the mark trails now, real time: as long as storing an event mostly takes at most. One that took longer is found
+/// by the next look from the very beginning.
+const MARK_TRAILS: Duration = Duration::from_secs(2);
 /// How long an event that matches no call is tried again, civil.
 const UNMATCHED_MAX: SignedDuration = SignedDuration::from_hours(48);
 /// First and longest wait between two looks at such an event, civil.

@@ -40,7 +40,7 @@ pub const PERMIT_VALID: Duration = Duration::from_secs(1);
 /// Most leads one pass takes: bounds the statement, and what a crash leaves in doubt.
 pub const BATCH_MAX: u32 = 200;
 /// How far the watermark trails now, real time: statement timeout plus clock skew, so that no insert lands behind it.
-pub(super) const MARK_TRAILS: Duration = Duration::from_secs(11);
+const MARK_TRAILS: Duration = Duration::from_secs(11);
 /// How often every lane is probed from its very beginning, real time.
 pub(super) const MARK_RESET: Duration = Duration::from_secs(30);
 

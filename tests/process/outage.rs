@@ -205,8 +205,11 @@ async fn locked<F: Future<Output = ()>>(scene: &Scene, table: &str, meanwhile: F
     let mut holder = other.begin().await.unwrap();
     let sql = format!("lock table {table} in access exclusive mode");
     sqlx::query(AssertSqlSafe(sql)).execute(&mut *holder).await.unwrap();
-    tokio::join!(tokio::time::sleep(OUTAGE), meanwhile);
-    holder.rollback().await.unwrap();
+    let hold = async {
+        tokio::time::sleep(OUTAGE).await;
+        holder.rollback().await.unwrap();
+    };
+    tokio::join!(hold, meanwhile);
     other.close().await.unwrap();
 }
 

@@ -107,7 +107,7 @@ pub async fn server_facts(pool: &PgPool) -> Result<ServerFacts, sqlx::Error> {
 }
 
 impl ServerFacts {
-    /// What is wrong with it, for a daemon with so many connections; the worst first.
+    /// What is wrong with it, for a daemon with so many connections.
     pub fn findings(&self, connections: u32) -> Vec<Finding> {
         let mut findings = Vec::new();
         let Self { role, database, .. } = self;
@@ -170,7 +170,8 @@ impl ServerFacts {
         (!missing.is_empty()).then(|| {
             Finding::breaks(format!(
                 "the limits of our sessions do not reach the server, so a stuck statement may end after others that \
-                 rely on its end; give them to the role: {}, and the same with plan_cache_mode = force_custom_plan",
+                 rely on its end; give them to the role: {}, and with them client_min_messages = error, \
+                 plan_cache_mode = force_custom_plan, jit = off, random_page_cost = 1.1 (README, Behind PgBouncer)",
                 missing.join(", ")
             ))
         })
@@ -244,7 +245,16 @@ mod tests {
             shared_sessions: true,
             ..good()
         };
-        insta::assert_snapshot!("server_findings", said(&worst).join("\n"));
+        insta::assert_snapshot!(said(&worst).join("\n"), @r"
+        ! sessions are read only: `alter database calls reset default_transaction_read_only`, and the same for role outdial
+        ! synchronous_commit is off: a crash of the server forgets calls it has acknowledged, and people are rung again; `alter role outdial set synchronous_commit = on`
+        - fsync is off: a power cut may destroy the database; on for anything but a rehearsal
+        - full_page_writes is off: a power cut may destroy the database; on for anything but a rehearsal
+        - a pooler in transaction mode stands before the server: it must be PgBouncer 1.21 or newer with max_prepared_statements above 0; use its session mode otherwise (README, Behind PgBouncer)
+        ! the limits of our sessions do not reach the server, so a stuck statement may end after others that rely on its end; give them to the role: `alter role outdial set statement_timeout = '10s'`, `alter role outdial set lock_timeout = '5s'`, `alter role outdial set idle_in_transaction_session_timeout = '10s'`, and with them client_min_messages = error, plan_cache_mode = force_custom_plan, jit = off, random_page_cost = 1.1 (README, Behind PgBouncer)
+        - PostgreSQL 12.3 is no longer mended by its makers: 14 is the oldest that is
+        ! role outdial may have 11 connections, and a daemon has up to 12: raise max_connections and the limits of role and database, or lower database.connections and database.dial_connections
+        ");
     }
 
     #[test]
