@@ -254,7 +254,14 @@ async fn blocks_of(admin: &PgPool, table: &str, read: impl AsyncFn()) -> i64 {
         .await
         .unwrap()
     };
-    let before = touched().await;
+    // What was read before is told when its session ends, which may take a moment.
+    let (mut before, mut same) = (touched().await, 0);
+    while same < 30 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let now = touched().await;
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+    }
     read().await;
     // A session tells the statistics when it ends.
     let mut after = before;
@@ -303,6 +310,7 @@ async fn dead_rows_that_a_snapshot_holds_cost_readers_nothing(_pool: PgPoolOptio
     assert_eq!(world.store.open_attempts(&account()).await.unwrap().len(), 4);
 
     let flush = async || world.pool.acquire().await.unwrap().detach().close().await.unwrap();
+    flush().await;
     let attempts = blocks_of(&admin, "open_attempt", async || {
         assert_eq!(world.store.open_attempts(&account()).await.unwrap().len(), 4);
         assert_eq!(world.store.open_counts(&account()).await.unwrap()[0].count, 4);

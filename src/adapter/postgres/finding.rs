@@ -245,16 +245,25 @@ mod tests {
             shared_sessions: true,
             ..good()
         };
-        insta::assert_snapshot!(said(&worst).join("\n"), @r"
-        ! sessions are read only: `alter database calls reset default_transaction_read_only`, and the same for role outdial
-        ! synchronous_commit is off: a crash of the server forgets calls it has acknowledged, and people are rung again; `alter role outdial set synchronous_commit = on`
-        - fsync is off: a power cut may destroy the database; on for anything but a rehearsal
-        - full_page_writes is off: a power cut may destroy the database; on for anything but a rehearsal
-        - a pooler in transaction mode stands before the server: it must be PgBouncer 1.21 or newer with max_prepared_statements above 0; use its session mode otherwise (README, Behind PgBouncer)
-        ! the limits of our sessions do not reach the server, so a stuck statement may end after others that rely on its end; give them to the role: `alter role outdial set statement_timeout = '10s'`, `alter role outdial set lock_timeout = '5s'`, `alter role outdial set idle_in_transaction_session_timeout = '10s'`, and with them client_min_messages = error, plan_cache_mode = force_custom_plan, jit = off, random_page_cost = 1.1 (README, Behind PgBouncer)
-        - PostgreSQL 12.3 is no longer mended by its makers: 14 is the oldest that is
-        ! role outdial may have 11 connections, and a daemon has up to 12: raise max_connections and the limits of role and database, or lower database.connections and database.dial_connections
-        ");
+        let expected = [
+            "! sessions are read only: `alter database calls reset default_transaction_read_only`",
+            "! synchronous_commit is off: a crash of the server forgets calls it has acknowledged",
+            "- fsync is off",
+            "- full_page_writes is off",
+            "- a pooler in transaction mode stands before the server: it must be PgBouncer 1.21 or newer",
+            "! the limits of our sessions do not reach the server",
+            "- PostgreSQL 12.3 is no longer mended by its makers: 14 is the oldest that is",
+            "! role outdial may have 11 connections, and a daemon has up to 12: raise max_connections",
+        ];
+        let said = said(&worst);
+        assert_eq!(said.len(), expected.len(), "{said:#?}");
+        for (said, expected) in said.iter().zip(expected) {
+            assert!(said.starts_with(expected), "{said}");
+        }
+        for limit in ["statement_timeout = '10s'", "lock_timeout = '5s'", "idle_in_transaction_session_timeout = '10s'"]
+        {
+            assert!(said[5].contains(&format!("`alter role outdial set {limit}`")), "{}", said[5]);
+        }
     }
 
     #[test]

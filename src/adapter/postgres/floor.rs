@@ -34,11 +34,9 @@ impl Floor {
     /// The cheapest floor under these open attempts, given by number and in its order.
     fn under(open: &[(i64, Uuid)]) -> Self {
         let Some((last, _)) = open.last() else { return Self::default() };
-        let whole_range = open.first().map_or(0, |(first, _)| first - 1);
-        // Looking up all of them leaves a range for those to come.
-        let floors = open.iter().enumerate().map(|(index, (number, _))| (index + 1, *number));
-        let (looked_up, above) = std::iter::once((0, whole_range))
-            .chain(floors)
+        // Right below the next one that is open; looking up all of them leaves a range for those to come.
+        let floors = open.iter().map(|(number, _)| number - 1).chain([*last]).enumerate();
+        let (looked_up, above) = floors
             .min_by_key(|(looked_up, above)| LOOK_UP_COST * (*looked_up as i64) + (last - above))
             .expect("there is at least one");
         Self { above, below: open[..looked_up].iter().map(|(_, id)| *id).collect() }
@@ -105,8 +103,8 @@ mod tests {
         check(&[1, 2, 3, 4], 0, 0);
         check(&[1_000, 1_001, 1_002], 999, 0);
         // One that was held long ago, and many that are young.
-        check(&[7, 100_000, 100_001, 100_002, 100_005], 7, 1);
-        check(&[7, 9, 100_000], 100_000, 3);
+        check(&[7, 100_000, 100_001, 100_002, 100_005], 99_999, 1);
+        check(&[7, 9, 100_000], 99_999, 2);
     }
 
     #[test]
