@@ -163,7 +163,7 @@ fn settings() -> Settings {
             day: outdial::domain::campaign::Day::Rolling,
             min_gap_between_campaigns: SignedDuration::ZERO,
         },
-        retention: RetentionPolicy { inbox_days: 14, payload_days: 180 },
+        retention: RetentionPolicy { inbox_days: 14, payload_days: 180, history_days: None },
         periods: Periods::default(),
     }
 }

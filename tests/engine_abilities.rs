@@ -249,7 +249,7 @@ fn scene(
             day: Day::Rolling,
             min_gap_between_campaigns: SignedDuration::ZERO,
         },
-        retention: RetentionPolicy { inbox_days: 30, payload_days: 30 },
+        retention: RetentionPolicy { inbox_days: 30, payload_days: 30, history_days: None },
         // Hours pass in each test; nothing in them is about how fast a pass is.
         periods: Periods {
             control: Duration::from_millis(800),

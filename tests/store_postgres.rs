@@ -9,6 +9,8 @@ mod fixture;
 
 #[path = "store_postgres/begin.rs"]
 mod begin;
+#[path = "store_postgres/cancelled.rs"]
+mod cancelled;
 #[path = "store_postgres/connection.rs"]
 mod connection;
 #[path = "store_postgres/ending.rs"]

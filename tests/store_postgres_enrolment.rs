@@ -570,7 +570,7 @@ fn event(body: &str, attempt_id: Option<AttemptId>) -> InboxEvent {
 }
 
 async fn peek(world: &World, now: Timestamp) -> Vec<(InboxId, String)> {
-    let events = world.store.peek_inbox(&AccountName::new("main"), now, 10).await.unwrap();
+    let events = world.store.peek_inbox(&AccountName::new("main"), Timestamp::UNIX_EPOCH, now, 10).await.unwrap();
     events.into_iter().map(|event| (event.inbox_id, String::from_utf8_lossy(&event.body).into_owned())).collect()
 }
 
@@ -700,7 +700,7 @@ async fn late_evidence_takes_a_lead_out_of_due_and_never_puts_it_in(pool: PgPool
 #[sqlx::test(migrator = "connect::MIGRATOR")]
 async fn a_pending_event_is_never_dropped_with_its_day(pool: PgPool) {
     let world = World::new(pool).await;
-    let policy = RetentionPolicy { inbox_days: 2, payload_days: 30 };
+    let policy = RetentionPolicy { inbox_days: 2, payload_days: 30, history_days: None };
     // Before any partition is made: the events lie in the default one.
     world.store.append_inbox(&[event("waits", None), event("done", None)], now()).await.unwrap();
     world.store.append_inbox(&[event("tomorrow", None)], now() + Span::new().hours(24)).await.unwrap();
@@ -729,7 +729,7 @@ async fn payloads_are_removed_past_their_days_and_do_not_come_back(pool: PgPool)
     let attempt = world.dial(lead).await;
     world.end_and_retry(lead).await;
     world.store.apply_late(&[late(attempt, InboxId(0), None)], now()).await.unwrap();
-    let policy = RetentionPolicy { inbox_days: 30, payload_days: 10 };
+    let policy = RetentionPolicy { inbox_days: 30, payload_days: 10, history_days: None };
     assert_eq!(world.store.retain(now() + Span::new().hours(24 * 9), policy).await.unwrap().payloads_removed, 0);
     let after = now() + Span::new().hours(24 * 12);
     assert_eq!(world.store.retain(after, policy).await.unwrap().payloads_removed, 1);

@@ -78,7 +78,8 @@ macro_rules! for_every_case {
                 late_evidence_does_not_disturb_the_next_attempt,
                 evidence_about_an_open_attempt_stays_pending,
                 old_events_go_but_never_a_pending_one,
-                payloads_go_after_their_days_and_the_row_stays,;
+                payloads_go_after_their_days_and_the_row_stays,
+                deleted_leads_of_finished_campaigns_are_forgotten_after_their_days,;
             enrolling:
                 every_kind_of_change_is_seen_oldest_first,
                 a_change_that_comes_after_the_look_is_kept,

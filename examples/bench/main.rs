@@ -1,10 +1,12 @@
 //! The benchmark: how fast the whole daemon is, how fast its statements are alone, how late a call leaves.
 //!
-//! `bench lifecycle`, `bench sql`, `bench lateness`, or `bench all`. Everything runs on this machine: a private Postgres
-//! server with every promise of durability, the provider simulator, and the daemon, each a process of its own.
+//! `bench lifecycle`, `bench sql`, `bench lateness`, `bench snapshot`, or `bench all`, which leaves the snapshot out: it
+//! takes minutes. Everything runs on this machine: a private Postgres server with every promise of durability, the
+//! provider simulator, and the daemon, each a process of its own.
 
 mod lateness;
 mod lifecycle;
+mod snapshot;
 mod sql;
 mod usage;
 mod world;
@@ -31,6 +33,8 @@ enum What {
     Sql(sql::Options),
     /// How long after they are due calls leave, with free capacity.
     Lateness(lateness::Options),
+    /// Whether the daemon keeps its pace while one idle transaction holds a snapshot.
+    Snapshot(snapshot::Options),
     /// All of them, with the ratio of the first two.
     All,
 }
@@ -61,6 +65,7 @@ async fn run(what: What) -> anyhow::Result<()> {
         What::Lifecycle(options) => lifecycle::run(&options).await.map(drop),
         What::Sql(options) => sql::run(&options).await.map(drop),
         What::Lateness(options) => lateness::run(&options).await,
+        What::Snapshot(options) => snapshot::run(&options).await,
         What::All => {
             let whole = lifecycle::run(&lifecycle::Options::default()).await?;
             let statements = sql::run(&sql::Options::default()).await?;

@@ -91,7 +91,9 @@ pub async fn serve<S: Store, C: Clock>(
         )
         .route(
             "/readyz",
-            get(async |State(shared): State<Arc<Shared>>| health((shared.ready)(), "the database does not answer")),
+            get(async |State(shared): State<Arc<Shared>>| {
+                health((shared.ready)(), "the database does not answer or takes no writes")
+            }),
         )
         .layer(DefaultBodyLimit::max(options.body_max))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_MAX))

@@ -120,8 +120,17 @@ async fn database(config: &Config, out: &mut dyn Write) -> Result<(Verdict, Opti
     let read: Result<_, crate::port::store::StoreError> = read.await;
     match read {
         Ok((installation, campaigns)) => {
-            line(out, "Database: good, schema up to date")?;
-            Ok((Verdict::Good, Some(Found { database, installation, campaigns })))
+            let (facts, findings) = database.findings(config).await?;
+            let breaks = findings.iter().any(|finding| finding.breaks_promise);
+            let how = if breaks { "something must be changed" } else { "good" };
+            line(out, format_args!("Database: {how}, schema up to date"))?;
+            line(out, format_args!("  server: PostgreSQL {}", facts.version))?;
+            for finding in findings {
+                let kind = if finding.breaks_promise { "problem" } else { "warning" };
+                line(out, format_args!("  {kind}: {}", finding.text))?;
+            }
+            let verdict = if breaks { Verdict::UsersTurn } else { Verdict::Good };
+            Ok((verdict, Some(Found { database, installation, campaigns })))
         }
         Err(problem) => {
             database.close().await?;

@@ -12,6 +12,7 @@ use crate::adapter::embedded::{EmbeddedPostgres, Options};
 use crate::adapter::postgres::connect::{
     self, ConnectError, PoolPurpose, SchemaProblem, connect, migrate, pending_or_unknown,
 };
+use crate::adapter::postgres::finding::{Finding, ServerFacts, server_facts};
 use crate::config::{Config, DatabaseLocation};
 
 use super::Failure;
@@ -58,7 +59,17 @@ impl Database {
     }
 
     async fn check_schema(&self, apply: bool) -> Result<(), Failure> {
-        let problems = pending_or_unknown(&self.pool).await.context("read the applied migrations")?;
+        let problems = match pending_or_unknown(&self.pool).await {
+            Err(problem) if loses_statements(&problem) => {
+                let remedy = "it must be PgBouncer 1.21 or newer with max_prepared_statements above 0; use its session \
+                              mode otherwise (README, Behind PgBouncer)";
+                let problem = anyhow!(problem);
+                return Err(Failure::user(
+                    problem.context(format!("the pooler before the database mixes sessions: {remedy}")),
+                ));
+            }
+            problems => problems.context("read the applied migrations")?,
+        };
         if problems.is_empty() {
             return Ok(());
         }
@@ -83,6 +94,13 @@ impl Database {
         Err(Failure::user(anyhow!("the database's schema does not fit: {}; {remedy}", list.join("; "))))
     }
 
+    /// What about the server would break our promises, or soon will.
+    pub async fn findings(&self, config: &Config) -> Result<(ServerFacts, Vec<Finding>), Failure> {
+        let facts = server_facts(&self.pool).await.context("read the server's settings")?;
+        let findings = facts.findings(config.database.connections + config.database.dial_connections);
+        Ok((facts, findings))
+    }
+
     /// Closes the connections and stops the private server.
     pub async fn close(self) -> Result<(), Failure> {
         self.dial_pool.close().await;
@@ -92,6 +110,12 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// A statement that was prepared is not there, or one is that was not: a pooler has changed the session in between.
+fn loses_statements(problem: &sqlx::Error) -> bool {
+    let code = problem.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("42P05" | "26000"))
 }
 
 async fn start_private(data_dir: &Path) -> Result<(SecretString, Option<EmbeddedPostgres>), Failure> {

@@ -38,6 +38,9 @@ pub(super) async fn run(args: Args, config: Config) -> Outcome {
     crate::telemetry::start(Some(&config.log));
     let migrations = if args.migrate { Migrations::Apply } else { Migrations::Require };
     let database = Database::open(&config, migrations).await?;
+    for finding in database.findings(&config).await?.1 {
+        warn!("About the database: {}", finding.text);
+    }
     let clock = civil_clock(&config, &database.pool).await?;
     let daemon = Daemon::start(&config, &database, clock).await?;
     let supervision = Supervision::start(&daemon, database.pool.clone());

@@ -113,6 +113,7 @@ fn settings(config: &Config) -> Settings {
         retention: RetentionPolicy {
             inbox_days: config.retention.inbox_days,
             payload_days: config.retention.call_result_days,
+            history_days: config.retention.history_days,
         },
         periods: Periods::default(),
     }

@@ -213,6 +213,8 @@ pub struct RetentionConfig {
     pub inbox_days: u16,
     /// Days for transcripts, recording addresses and extracted variables.
     pub call_result_days: u16,
+    /// Days for what is left of deleted leads in finished campaigns; `None` keeps it.
+    pub history_days: Option<u16>,
 }
 
 /// The scaled civil clock of rehearsals.

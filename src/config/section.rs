@@ -195,8 +195,10 @@ fn read_retention(cursor: &Cursor<'_>) -> Option<RetentionConfig> {
     // An event that matches no call waits 48 hours for it.
     let inbox_days = fields.required("inbox_days", |cursor| cursor.integer(3..=3_650));
     let call_result_days = fields.required("call_result_days", |cursor| cursor.integer(1..=3_650));
+    // Limits per person look back for days, not for months.
+    let history_days = fields.optional("history_days", |cursor| cursor.integer(90..=36_500));
     fields.close();
-    Some(RetentionConfig { inbox_days: inbox_days?, call_result_days: call_result_days? })
+    Some(RetentionConfig { inbox_days: inbox_days?, call_result_days: call_result_days?, history_days })
 }
 
 fn read_clock(cursor: &Cursor<'_>) -> Option<ClockConfig> {

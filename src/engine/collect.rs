@@ -5,9 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::domain::assistant::Assistant;
@@ -26,11 +28,15 @@ use crate::port::store::{
     ReplyRecord, Store, StoreError,
 };
 
+use super::dispatch::MARK_RESET;
 use super::finish::Ended;
 use super::{Account, Engine, is_newer, lock};
 
 /// Most events one run looks at.
 pub const BATCH_MAX: u32 = 500;
+/// How far the mark trails now, real time: as long as storing an event mostly takes at most. One that took longer is found
+/// by the next look from the very beginning.
+const MARK_TRAILS: Duration = Duration::from_secs(2);
 /// How long an event that matches no call is tried again, civil.
 const UNMATCHED_MAX: SignedDuration = SignedDuration::from_hours(48);
 /// First and longest wait between two looks at such an event, civil.
@@ -54,6 +60,14 @@ pub struct CollectReport {
     pub looked_at: usize,
     /// Attempts ended.
     pub ended: usize,
+}
+
+/// What the pass remembers between runs; losing it costs time, never correctness.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// No pending event was due for a look before.
+    mark: Option<Timestamp>,
+    mark_reset_at: Option<Instant>,
 }
 
 /// A readable event with the attempt it belongs to.
@@ -95,7 +109,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             return Ok(CollectReport::default());
         }
         let now = self.clock.now();
-        let events = self.store.peek_inbox(name, now, BATCH_MAX).await?;
+        let events = self.peek_inbox(name, account, now).await?;
         let mut report = CollectReport { looked_at: events.len(), ended: 0 };
         if events.is_empty() {
             return Ok(report);
@@ -113,6 +127,28 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         report.ended = self.write_collected(name, outbox, now).await?;
         Ok(report)
+    }
+
+    /// Looks from where the oldest pending event was: index entries of those before it may still be there.
+    async fn peek_inbox(
+        &self,
+        name: &AccountName,
+        account: &Account<P>,
+        now: Timestamp,
+    ) -> Result<Vec<PendingEvent>, StoreError> {
+        let monotonic = self.clock.monotonic();
+        let not_before = {
+            let mut memory = lock(&account.collect_memory);
+            if memory.mark_reset_at.is_none_or(|at| monotonic.duration_since(at) >= MARK_RESET) {
+                *memory = Memory { mark: None, mark_reset_at: Some(monotonic) };
+            }
+            memory.mark.unwrap_or(Timestamp::UNIX_EPOCH)
+        };
+        let events = self.store.peek_inbox(name, not_before, now, BATCH_MAX).await?;
+        let trailing = now - self.clock.real_to_civil(MARK_TRAILS);
+        let head = events.iter().map(|event| event.retry_at).min();
+        lock(&account.collect_memory).mark = Some(head.map_or(trailing, |head| head.min(trailing)));
+        Ok(events)
     }
 
     /// Decodes; what cannot be read is quarantined, not dropped.

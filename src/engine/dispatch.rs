@@ -42,7 +42,7 @@ pub const BATCH_MAX: u32 = 200;
 /// How far the watermark trails now, real time: statement timeout plus clock skew, so that no insert lands behind it.
 const MARK_TRAILS: Duration = Duration::from_secs(11);
 /// How often every lane is probed from its very beginning, real time.
-const MARK_RESET: Duration = Duration::from_secs(30);
+pub(super) const MARK_RESET: Duration = Duration::from_secs(30);
 
 /// What the pass remembers between runs; losing it costs time, never correctness.
 #[derive(Debug, Default)]

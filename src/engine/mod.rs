@@ -94,6 +94,7 @@ pub struct Account<P> {
     records: mpsc::UnboundedSender<Record>,
     inbox: Mutex<Option<mpsc::UnboundedReceiver<Record>>>,
     dispatch_memory: Mutex<dispatch::Memory>,
+    collect_memory: Mutex<collect::Memory>,
     words_seen: Mutex<BTreeSet<String>>,
     /// Attempts whose call the provider was asked to take back.
     canceled: Mutex<BTreeSet<AttemptId>>,
@@ -209,6 +210,7 @@ impl<P: Provider> Account<P> {
             records,
             inbox: Mutex::new(Some(inbox)),
             dispatch_memory: Mutex::new(dispatch::Memory::default()),
+            collect_memory: Mutex::new(collect::Memory::default()),
             words_seen: Mutex::new(BTreeSet::new()),
             canceled: Mutex::new(BTreeSet::new()),
             calibration: Mutex::new(Calibration::default()),

@@ -185,10 +185,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Pending events that are due for a look, oldest first. With an event whose attempt is known come all the other
     /// pending events of that attempt, beyond `limit` and before their time, so that both halves of a result are seen
-    /// together.
+    /// together. Those whose time came before `not_before` are known to be gone and are not looked for.
     fn peek_inbox(
         &self,
         account: &AccountName,
+        not_before: Timestamp,
         now: Timestamp,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<PendingEvent>, StoreError>> + Send;
@@ -719,6 +720,8 @@ pub struct PendingEvent {
     pub body: Bytes,
     /// The attempt it is known to belong to.
     pub attempt_id: Option<AttemptId>,
+    /// When it is due for a look, civil.
+    pub retry_at: Timestamp,
 }
 
 /// What an event says about the call it belongs to.
@@ -885,6 +888,8 @@ pub struct RetentionPolicy {
     pub inbox_days: u16,
     /// Transcripts, recordings, extracted variables, days.
     pub payload_days: u16,
+    /// What is left of deleted leads in finished campaigns, days since their last attempt and verdict; kept when absent.
+    pub history_days: Option<u16>,
 }
 
 /// What retention did.
@@ -896,4 +901,6 @@ pub struct RetainReport {
     pub partitions_dropped: u32,
     /// Results whose payload was removed.
     pub payloads_removed: u64,
+    /// Leads in campaigns of which nothing is left.
+    pub leads_forgotten: u64,
 }

@@ -247,7 +247,7 @@ fn settings(world: &World, owner: OwnerId) -> Settings {
         request_timeout: REQUEST_TIMEOUT,
         drain_max: Duration::from_secs(30),
         person: world.scenario.person.clone(),
-        retention: RetentionPolicy { inbox_days: 30, payload_days: 30 },
+        retention: RetentionPolicy { inbox_days: 30, payload_days: 30, history_days: None },
         periods: Periods {
             // A view may be a second old at most.
             control: Duration::from_millis(700),

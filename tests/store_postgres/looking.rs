@@ -1,14 +1,18 @@
 //! Reading due leads: every fact, the right order, and never more of the table than asked for.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use outdial::domain::id::{AssistantId, CampaignId, LeadId};
 use outdial::domain::outcome::{Disposition, Outcome};
+use outdial::domain::report::Source;
 use outdial::port::store::{
-    Candidate, Contact, DueKey, NextPlace, Probe, Settlement, StartsOf, Store, Suppression, Verdict,
+    Candidate, Contact, DueKey, InboxEvent, NextPlace, Probe, Settlement, StartsOf, Store, Suppression, Verdict,
 };
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use crate::fixture::{MINUTE, World, account, now};
 
@@ -235,4 +239,90 @@ async fn an_open_attempt_is_no_part_of_the_history(pool: PgPool) {
     let world = World::new(pool).await;
     world.dialing(1).await;
     assert_eq!(world.store.history(&[(CampaignId(1), LeadId(1))]).await.unwrap(), []);
+}
+
+/// Blocks of a table and its indexes that a read touches.
+async fn blocks_of(admin: &PgPool, table: &str, read: impl AsyncFn()) -> i64 {
+    let touched = async || -> i64 {
+        sqlx::query_scalar(
+            "select (coalesce(heap_blks_hit, 0) + coalesce(heap_blks_read, 0) + coalesce(idx_blks_hit, 0)
+                + coalesce(idx_blks_read, 0))::bigint
+             from pg_statio_user_tables where relname = $1",
+        )
+        .bind(table)
+        .fetch_one(admin)
+        .await
+        .unwrap()
+    };
+    // What was read before is told when its session ends, which may take a moment.
+    let (mut before, mut same) = (touched().await, 0);
+    while same < 30 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let now = touched().await;
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+    }
+    read().await;
+    // A session tells the statistics when it ends.
+    let mut after = before;
+    for _ in 0..300 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        after = touched().await;
+        if after > before {
+            break;
+        }
+    }
+    after - before
+}
+
+#[sqlx::test(migrator = "outdial::adapter::postgres::connect::MIGRATOR")]
+async fn dead_rows_that_a_snapshot_holds_cost_readers_nothing(_pool: PgPoolOptions, options: PgConnectOptions) {
+    let admin = PgPoolOptions::new().max_connections(2).connect_with(options.clone()).await.unwrap();
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await.unwrap();
+    let world = World::new(pool).await;
+    // One that was opened long ago, and a few that are young.
+    world.dialing(1).await;
+    let mut holder = PgConnection::connect_with(&options).await.unwrap();
+    sqlx::raw_sql("begin isolation level repeatable read; select 1").execute(&mut holder).await.unwrap();
+    sqlx::raw_sql(
+        "insert into open_attempt (phone, attempt_id, account, campaign_id, lead_id, assistant_id, calling_group_id,
+            priority, tries, owner, epoch, state, intent_at, deadline_at, poll_at)
+         select '+4931' || i, gen_random_uuid(), 'main', 1, i, '7', 1, 5, 0, gen_random_uuid(), 1, 'dialing', now(), now(),
+            now()
+         from generate_series(10000, 29999) i;
+         delete from open_attempt where phone like '+4931%';
+         insert into inbox_pending (inbox_id, received_at, account, retry_at)
+         select -i, timestamptz '2026-03-02 08:00Z', 'main', timestamptz '2026-03-02 08:00Z'
+         from generate_series(1, 20000) i;
+         delete from inbox_pending;
+         -- As autovacuum does.
+         analyze open_attempt, inbox_pending;",
+    )
+    .execute(&admin)
+    .await
+    .unwrap();
+    for lead_id in 2..5 {
+        world.dialing(lead_id).await;
+    }
+    let event = InboxEvent { account: account(), source: Source::Webhook, body: "{}".into(), attempt_id: None };
+    world.store.append_inbox(&[event], now()).await.unwrap();
+    // It learns where the live ones are.
+    assert_eq!(world.store.open_attempts(&account()).await.unwrap().len(), 4);
+
+    let flush = async || world.pool.acquire().await.unwrap().detach().close().await.unwrap();
+    flush().await;
+    let attempts = blocks_of(&admin, "open_attempt", async || {
+        assert_eq!(world.store.open_attempts(&account()).await.unwrap().len(), 4);
+        assert_eq!(world.store.open_counts(&account()).await.unwrap()[0].count, 4);
+        flush().await;
+    });
+    let attempts = attempts.await;
+    let events = blocks_of(&admin, "inbox_pending", async || {
+        assert_eq!(world.store.peek_inbox(&account(), now(), now(), 10).await.unwrap().len(), 1);
+        flush().await;
+    });
+    let events = events.await;
+    assert!(attempts < 60, "{attempts} blocks for four open attempts");
+    assert!(events < 60, "{events} blocks for one event");
+    holder.close().await.unwrap();
 }

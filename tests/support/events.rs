@@ -1,10 +1,14 @@
 //! The inbox, whose calls are whose, late evidence.
 
+use jiff::Timestamp;
 use outdial::domain::attempt::{MatchBasis, OpenState};
+use outdial::domain::campaign::CampaignState;
 use outdial::domain::id::AccountName;
 use outdial::domain::outcome::{Disposition, Outcome};
 use outdial::domain::report::Source;
-use outdial::port::store::{Binding, CallKey, CallMatch, CallResult, InboxMark, LateResult, RetentionPolicy, Store};
+use outdial::port::store::{
+    Binding, CallKey, CallMatch, CallResult, EnrolmentDone, InboxMark, LateResult, RetentionPolicy, Store,
+};
 
 use super::harness::Harness;
 use super::scene::{Scene, at, call_id, phone, verdict};
@@ -13,15 +17,19 @@ pub async fn an_event_is_pending_until_it_is_done<H: Harness>(s: &Scene<H>) {
     let attempt = s.dialing(&phone(1)).await;
     let events = [s.event(Source::Webhook, "{\"a\":1}", None), s.event(Source::Call, "{\"b\":2}", Some(attempt))];
     s.store().append_inbox(&events, at(20)).await.unwrap();
-    assert_eq!(s.store().peek_inbox(&s.account, at(19), 10).await.unwrap(), [], "not before it was received");
-    assert_eq!(s.store().peek_inbox(&AccountName::new("other"), at(20), 10).await.unwrap(), []);
-    let seen = s.store().peek_inbox(&s.account, at(20), 10).await.unwrap();
+    assert_eq!(
+        s.store().peek_inbox(&s.account, Timestamp::UNIX_EPOCH, at(19), 10).await.unwrap(),
+        [],
+        "not before it was received"
+    );
+    assert_eq!(s.store().peek_inbox(&AccountName::new("other"), Timestamp::UNIX_EPOCH, at(20), 10).await.unwrap(), []);
+    let seen = s.store().peek_inbox(&s.account, Timestamp::UNIX_EPOCH, at(20), 10).await.unwrap();
     assert_eq!(seen.iter().map(|event| event.source).collect::<Vec<_>>(), [Source::Webhook, Source::Call]);
     assert_eq!(&seen[0].body[..], b"{\"a\":1}", "byte for byte");
     assert_eq!((seen[0].received_at, seen[0].attempt_id), (at(20), None));
     assert_eq!(seen[1].attempt_id, Some(attempt));
     s.store().mark_inbox(&[(seen[0].inbox_id, InboxMark::Done)], at(21)).await.unwrap();
-    let left = s.store().peek_inbox(&s.account, at(21), 10).await.unwrap();
+    let left = s.store().peek_inbox(&s.account, Timestamp::UNIX_EPOCH, at(21), 10).await.unwrap();
     assert_eq!(left, seen[1..]);
     assert_eq!(s.h.problem(seen[0].inbox_id).await, None);
     assert_eq!(s.h.inbox_count().await, 2, "what is done is still kept");
@@ -35,7 +43,7 @@ pub async fn events_are_seen_oldest_first_and_bounded<H: Harness>(s: &Scene<H>) 
     let later = InboxMark::Later { retry_at: at(50), attempt_id: None };
     s.store().mark_inbox(&[(ids[0], later)], at(21)).await.unwrap();
     let peek = async |now, limit| {
-        let seen = s.store().peek_inbox(&s.account, now, limit).await.unwrap();
+        let seen = s.store().peek_inbox(&s.account, Timestamp::UNIX_EPOCH, now, limit).await.unwrap();
         seen.into_iter().map(|event| event.inbox_id).collect::<Vec<_>>()
     };
     assert_eq!(peek(at(30), 10).await, [ids[1], ids[2]]);
@@ -51,9 +59,9 @@ pub async fn both_halves_of_a_result_are_seen_together<H: Harness>(s: &Scene<H>)
     let put_off = |attempt_id| InboxMark::Later { retry_at: at(500), attempt_id };
     let marks = [(webhook, put_off(Some(attempt))), (elsewhere, put_off(None))];
     s.store().mark_inbox(&marks, at(21)).await.unwrap();
-    assert_eq!(s.store().peek_inbox(&s.account, at(30), 10).await.unwrap(), []);
+    assert_eq!(s.store().peek_inbox(&s.account, Timestamp::UNIX_EPOCH, at(30), 10).await.unwrap(), []);
     let read = s.arrive("{\"half\":2}", Some(attempt)).await;
-    let seen = s.store().peek_inbox(&s.account, at(30), 1).await.unwrap();
+    let seen = s.store().peek_inbox(&s.account, Timestamp::UNIX_EPOCH, at(30), 1).await.unwrap();
     assert_eq!(seen.iter().map(|event| event.inbox_id).collect::<Vec<_>>(), [webhook, read]);
     assert!(seen.iter().all(|event| event.attempt_id == Some(attempt)));
 }
@@ -63,7 +71,7 @@ pub async fn a_known_attempt_is_not_forgotten_by_putting_off<H: Harness>(s: &Sce
     let event = s.arrive("{}", Some(attempt)).await;
     let later = InboxMark::Later { retry_at: at(50), attempt_id: None };
     s.store().mark_inbox(&[(event, later)], at(21)).await.unwrap();
-    let seen = s.store().peek_inbox(&s.account, at(50), 10).await.unwrap();
+    let seen = s.store().peek_inbox(&s.account, Timestamp::UNIX_EPOCH, at(50), 10).await.unwrap();
     assert_eq!(seen[0].attempt_id, Some(attempt));
 }
 
@@ -103,7 +111,7 @@ pub async fn what_another_version_could_not_read_is_read_again<H: Harness>(s: &S
     assert_eq!(s.h.problem(ids[0]).await, None);
     assert_eq!(s.h.problem(ids[1]).await.as_deref(), Some("a word"), "this version has seen it");
     assert!(s.h.problem(ids[3]).await.is_some(), "it was readable");
-    let seen = s.store().peek_inbox(&s.account, at(40), 10).await.unwrap();
+    let seen = s.store().peek_inbox(&s.account, Timestamp::UNIX_EPOCH, at(40), 10).await.unwrap();
     assert_eq!(seen.iter().map(|event| (event.inbox_id, event.received_at)).collect::<Vec<_>>()[0], (ids[0], at(20)));
     s.store().mark_inbox(&[(ids[0], quarantined("1.1")), (ids[2], InboxMark::Done)], at(41)).await.unwrap();
     assert_eq!(s.h.pending().await, []);
@@ -263,7 +271,7 @@ pub async fn evidence_about_an_open_attempt_stays_pending<H: Harness>(s: &Scene<
 
 pub async fn old_events_go_but_never_a_pending_one<H: Harness>(s: &Scene<H>) {
     const DAY: i64 = 86_400;
-    let policy = RetentionPolicy { inbox_days: 3, payload_days: 3 };
+    let policy = RetentionPolicy { inbox_days: 3, payload_days: 3, history_days: None };
     s.store().retain(at(0), policy).await.unwrap();
     let old = s.arrive("{}", None).await;
     s.store().append_inbox(&[s.event(Source::Webhook, "{}", None)], at(2 * DAY)).await.unwrap();
@@ -273,7 +281,7 @@ pub async fn old_events_go_but_never_a_pending_one<H: Harness>(s: &Scene<H>) {
     s.store().retain(at(10 * DAY), policy).await.unwrap();
     assert_eq!(s.h.inbox_count().await, 1, "what is done and old is gone");
     assert_eq!(s.h.pending().await, [old]);
-    assert_eq!(s.store().peek_inbox(&s.account, at(10 * DAY), 10).await.unwrap().len(), 1);
+    assert_eq!(s.store().peek_inbox(&s.account, Timestamp::UNIX_EPOCH, at(10 * DAY), 10).await.unwrap().len(), 1);
     s.store().mark_inbox(&[(old, InboxMark::Done)], at(10 * DAY)).await.unwrap();
     s.store().retain(at(11 * DAY), policy).await.unwrap();
     assert_eq!(s.h.inbox_count().await, 0);
@@ -289,7 +297,7 @@ pub async fn payloads_go_after_their_days_and_the_row_stays<H: Harness>(s: &Scen
     };
     let end = outdial::port::store::Settlement { result: Some(result), ..s.ended(id, Outcome::Answered, 1) };
     s.store().settle(&[end]).await.unwrap();
-    let policy = RetentionPolicy { inbox_days: 3, payload_days: 5 };
+    let policy = RetentionPolicy { inbox_days: 3, payload_days: 5, history_days: None };
     assert_eq!(s.store().retain(at(4 * DAY), policy).await.unwrap().payloads_removed, 0);
     assert_eq!(s.store().retain(at(6 * DAY), policy).await.unwrap().payloads_removed, 1);
     let seen = s.h.result(id).await.unwrap();
@@ -299,4 +307,30 @@ pub async fn payloads_go_after_their_days_and_the_row_stays<H: Harness>(s: &Scen
     s.store().apply_late(&[late(id, event)], at(6 * DAY)).await.unwrap();
     let seen = s.h.result(id).await.unwrap();
     assert_eq!((seen.answered_by.as_deref(), seen.recording_url), (Some("human"), None), "nor do they come back");
+}
+
+pub async fn deleted_leads_of_finished_campaigns_are_forgotten_after_their_days<H: Harness>(s: &Scene<H>) {
+    const DAY: i64 = 86_400;
+    let (kept, gone) = (s.placed(&phone(1), call_id(1)).await, s.placed(&phone(2), call_id(2)).await);
+    let ends = [kept, gone].map(|id| s.ended_for_good(id, Outcome::Answered, Disposition::Reached, 1));
+    s.store().settle(&ends).await.unwrap();
+    let lead = gone.key().lead_id;
+    s.h.delete_lead(lead).await;
+    let policy = RetentionPolicy { inbox_days: 3, payload_days: 3, history_days: Some(100) };
+    let forgotten = async |days: i64, policy| s.store().retain(at(days * DAY), policy).await.unwrap().leads_forgotten;
+    assert_eq!(forgotten(200, policy).await, 0, "its deletion is not followed up yet, and the campaign goes on");
+    let changes = s.store().peek_lead_changes(10).await.unwrap().into_iter().flat_map(|change| change.change_ids);
+    s.store().apply_enrolment(&[], EnrolmentDone::Changes(changes.collect()), at(0)).await.unwrap();
+    assert_eq!(forgotten(200, policy).await, 0, "the campaign goes on");
+    s.h.set_state(s.campaign, CampaignState::Finished).await;
+    assert_eq!(forgotten(99, policy).await, 0, "not yet");
+    assert_eq!(forgotten(200, RetentionPolicy { history_days: None, ..policy }).await, 0);
+
+    assert_eq!(forgotten(200, policy).await, 1);
+    assert!(s.h.attempt(gone).await.is_none() && s.h.disposition(s.campaign, lead).await.is_none());
+    assert_eq!(s.h.binding(&s.account, &call_id(2)).await, None);
+    assert_eq!(s.h.holder(s.campaign, &phone(2)).await, None);
+    assert!(s.h.attempt(kept).await.is_some(), "its lead is there");
+    assert_eq!(s.h.broken_invariants().await, Vec::<String>::new());
+    assert_eq!(forgotten(201, policy).await, 0, "once");
 }

@@ -30,10 +30,17 @@ pub(super) fn append(world: &mut World, events: &[InboxEvent], now: Timestamp) {
     }
 }
 
-pub(super) fn peek(world: &World, account: &AccountName, now: Timestamp, limit: u32) -> Vec<PendingEvent> {
+pub(super) fn peek(
+    world: &World,
+    account: &AccountName,
+    not_before: Timestamp,
+    now: Timestamp,
+    limit: u32,
+) -> Vec<PendingEvent> {
     let pending = || world.pending.iter().filter(|(_, record)| record.account == *account);
+    let ripe = |retry_at: Timestamp| retry_at >= not_before && retry_at <= now;
     let due: BTreeSet<InboxId> =
-        pending().filter(|(_, record)| record.retry_at <= now).map(|(id, _)| *id).take(limit as usize).collect();
+        pending().filter(|(_, record)| ripe(record.retry_at)).map(|(id, _)| *id).take(limit as usize).collect();
     let attempts: BTreeSet<_> = due.iter().filter_map(|id| world.pending[id].attempt_id).collect();
     pending()
         .filter(|(id, record)| due.contains(id) || record.attempt_id.is_some_and(|id| attempts.contains(&id)))
@@ -45,6 +52,7 @@ pub(super) fn peek(world: &World, account: &AccountName, now: Timestamp, limit: 
                 received_at: event.received_at,
                 body: event.body.clone(),
                 attempt_id: record.attempt_id,
+                retry_at: record.retry_at,
             }
         })
         .collect()

@@ -269,10 +269,11 @@ impl Store for MemoryStore {
     async fn peek_inbox(
         &self,
         account: &AccountName,
+        not_before: Timestamp,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<PendingEvent>, StoreError> {
-        self.read("peek_inbox", |world| inbox::peek(world, account, now, limit)).await
+        self.read("peek_inbox", |world| inbox::peek(world, account, not_before, now, limit)).await
     }
 
     async fn find_attempts(&self, account: &AccountName, calls: &[CallKey]) -> Result<Vec<CallMatch>, StoreError> {

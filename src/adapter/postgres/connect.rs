@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool, Row};
 
 /// The migrations this program was built with.
 pub static MIGRATOR: Migrator = sqlx::migrate!();
@@ -19,7 +19,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Set on each connection. A statement that takes longer is stuck or wrong, and the watermarks rely on the bound.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A lock that is not granted in this time is held by a person at a psql prompt: better late than stuck.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a pool is for.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +61,14 @@ pub fn pool(options: PgConnectOptions, connections_max: u32) -> PgPool {
 /// sqlx 0.9.0 returns a connection whose `begin()` was cancelled to the pool inside an open transaction: statements that
 /// follow answer `Ok` and are never committed (transact-rs/sqlx #4385, #4393, read 2026-11-21). Rolling back first ends
 /// whatever is open; where nothing is, it costs a round trip and a warning, which [`options`] silences.
+///
+/// The same round trip tells whether the session takes writes. One that does not is closed: it keeps the setting it began
+/// with, and the next one may find that somebody has changed it back.
 async fn end_forgotten_transaction(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    connection.execute("rollback").await?;
-    Ok(true)
+    let row = sqlx::raw_sql("rollback; select not current_setting('transaction_read_only')::boolean")
+        .fetch_one(connection)
+        .await?;
+    row.try_get(0)
 }
 
 /// Connect options with the limits every session has.
@@ -243,6 +248,14 @@ pub enum ConnectError {
         /// What the library said.
         source: sqlx::Error,
     },
+    /// A pooler that does not know what we ask of a session.
+    #[error("the pooler at {} does not take what we ask of a session", target.server)]
+    Pooler {
+        /// Where.
+        target: Target,
+        /// What the pooler said.
+        source: sqlx::Error,
+    },
     /// Anything else.
     #[error("cannot connect to the database server at {}", target.server)]
     Other {
@@ -260,6 +273,8 @@ impl ConnectError {
             "28P01" | "28000" => Self::NotLetIn { target, source },
             "3D000" => Self::MissingDatabase { target, source },
             "53300" | "57P01" | "57P02" | "57P03" => Self::Busy { target, source },
+            // PgBouncer 1.18, tried 2026-11-21.
+            "08P01" if source.to_string().contains("unsupported startup parameter") => Self::Pooler { target, source },
             _ if matches!(source, sqlx::Error::Tls(_)) => Self::Encryption { target, source },
             _ if matches!(source, sqlx::Error::Io(_)) => Self::Unreachable { target, source },
             _ => Self::Other { target, source },
@@ -283,6 +298,10 @@ impl ConnectError {
             Self::Encryption { .. } => {
                 "check sslmode and sslrootcert in database.url against the server's certificate".into()
             }
+            Self::Pooler { .. } => {
+                "set ignore_startup_parameters = extra_float_digits, options in pgbouncer.ini (README, Behind PgBouncer)"
+                    .into()
+            }
             Self::Other { .. } => "see the cause".into(),
         }
     }
@@ -295,6 +314,7 @@ impl ConnectError {
             | Self::NotLetIn { .. }
             | Self::MissingDatabase { .. }
             | Self::Encryption { .. }
+            | Self::Pooler { .. }
             | Self::Other { .. } => false,
         }
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
+use sqlx::pool::PoolConnection;
 use sqlx::types::Uuid;
-use sqlx::{PgPool, query, query_as, query_scalar};
+use sqlx::{PgPool, Postgres, query, query_as, query_scalar};
 
 use crate::domain::id::{
     AccountName, AssistantId, AttemptId, CallingGroupId, CampaignId, Epoch, Installation, OwnerId, ProviderCallId,
@@ -16,6 +17,7 @@ use crate::port::store::{
 };
 
 use super::failure::reading;
+use super::floor::Floors;
 use super::row::{Reading, attempt_id};
 
 /// Civil time that may lie between an intent and its request. A permit lives one second of real time; a scaled clock
@@ -29,10 +31,24 @@ pub(super) async fn installation(pool: &PgPool) -> Result<Installation, StoreErr
     Ok(Installation::new(row.number("number", number)?))
 }
 
+/// A standby, and a database that somebody has set to be read only, still answer; what is to be dialed cannot be written
+/// there.
+async fn takes_writes(connection: &mut PoolConnection<Postgres>) -> Result<(), StoreError> {
+    let read_only = query_scalar!(r#"select current_setting('transaction_read_only')::boolean as "read_only!""#)
+        .fetch_one(&mut **connection)
+        .await
+        .map_err(reading)?;
+    if read_only {
+        return Err(StoreError::Unavailable("the database takes no writes".into()));
+    }
+    Ok(())
+}
+
 /// Small tables only, each read whole but for the campaigns that finished long ago. Lanes are read before groups, so
 /// that every lane's group is among the groups.
 pub(super) async fn control(pool: &PgPool) -> Result<Control, StoreError> {
     let mut connection = pool.acquire().await.map_err(reading)?;
+    takes_writes(&mut connection).await?;
     let strata = query!(
         r#"
         select s.campaign_id, s.calling_group_id, s.priority
@@ -53,14 +69,15 @@ pub(super) async fn control(pool: &PgPool) -> Result<Control, StoreError> {
         select campaign_id, name, state, version, definition
         from campaign
         where state <> 'finished'
-            -- Evidence about a call may come after the end of its campaign.
-            or campaign_id in (select campaign_id from open_attempt)
             or campaign_id in (
                 select campaign_id from campaign
                 where state = 'finished'
                 order by finished_at desc, campaign_id desc
                 limit $1
             )
+            -- Evidence about a call may come after the end of its campaign. Last, so that open attempts, among which may be
+            -- many dead ones, are only read where more campaigns have finished than that.
+            or campaign_id in (select campaign_id from open_attempt)
         order by campaign_id
         "#,
         i64::from(FINISHED_MAX),
@@ -141,26 +158,39 @@ pub(super) async fn control(pool: &PgPool) -> Result<Control, StoreError> {
     })
 }
 
-/// Reads the whole of a small table: it is bounded by concurrency and what is held.
-pub(super) async fn open_attempts(pool: &PgPool, account: &AccountName) -> Result<Vec<OpenAttempt>, StoreError> {
-    query_as!(
+/// Reads all of an account's: they are bounded by concurrency and what is held. See [`super::floor`].
+pub(super) async fn open_attempts(
+    pool: &PgPool,
+    floors: &Floors,
+    account: &AccountName,
+) -> Result<Vec<OpenAttempt>, StoreError> {
+    let floor = floors.of_learner(account);
+    let rows = query_as!(
         OpenRow,
         r#"
-        select phone, attempt_id, account, calling_group_id, priority, tries, assistant_id, owner, epoch, state,
-            intent_at, sent_at, deadline_at, poll_at, provider_call_id, accepted, absence_from, absent_since,
-            newest_call_known, reason
-        from open_attempt
-        where account = $1
+        select phone as "phone!", attempt_id as "attempt_id!", account as "account!",
+            calling_group_id as "calling_group_id!", priority as "priority!", tries as "tries!",
+            assistant_id as "assistant_id!", owner as "owner!", epoch as "epoch!", state as "state!",
+            intent_at as "intent_at!", sent_at, deadline_at as "deadline_at!", poll_at as "poll_at!", provider_call_id,
+            accepted as "accepted!", absence_from, absent_since, newest_call_known, reason, open_no as "open_no!"
+        from (
+            select * from open_attempt where account = $1 and open_no > $2
+            union all
+            -- `offset 0`: by id, and then the rest; no other index knows where dead entries end.
+            select * from (select * from open_attempt where attempt_id = any($3) offset 0) as known
+            where account = $1 and open_no <= $2
+        ) as o
         order by attempt_id
         "#,
         account.as_str(),
+        floor.above,
+        &floor.below,
     )
     .fetch_all(pool)
     .await
-    .map_err(reading)?
-    .into_iter()
-    .map(OpenAttempt::try_from)
-    .collect()
+    .map_err(reading)?;
+    floors.learn(account, rows.iter().map(|row| (row.open_no, row.attempt_id)).collect());
+    rows.into_iter().map(OpenAttempt::try_from).collect()
 }
 
 /// One index probe each: a look at some costs nothing for the others.
@@ -175,7 +205,7 @@ pub(super) async fn open_among(
         r#"
         select phone, attempt_id, account, calling_group_id, priority, tries, assistant_id, owner, epoch, state,
             intent_at, sent_at, deadline_at, poll_at, provider_call_id, accepted, absence_from, absent_since,
-            newest_call_known, reason
+            newest_call_known, reason, open_no
         from open_attempt
         where attempt_id = any($2) and account = $1
         order by attempt_id
@@ -192,16 +222,28 @@ pub(super) async fn open_among(
 }
 
 /// Counted where they are: a dispatch needs no more of thousands of open attempts than their number.
-pub(super) async fn open_counts(pool: &PgPool, account: &AccountName) -> Result<Vec<OpenCount>, StoreError> {
+pub(super) async fn open_counts(
+    pool: &PgPool,
+    floors: &Floors,
+    account: &AccountName,
+) -> Result<Vec<OpenCount>, StoreError> {
+    let floor = floors.of(account);
     query!(
         r#"
-        select campaign_id, assistant_id, state, count(*) as "count!"
-        from open_attempt
-        where account = $1
+        select campaign_id as "campaign_id!", assistant_id as "assistant_id!", state as "state!", count(*) as "count!"
+        from (
+            select campaign_id, assistant_id, state from open_attempt where account = $1 and open_no > $2
+            union all
+            select campaign_id, assistant_id, state
+            from (select * from open_attempt where attempt_id = any($3) offset 0) as known
+            where account = $1 and open_no <= $2
+        ) as o
         group by campaign_id, assistant_id, state
         order by campaign_id, assistant_id collate "C", state collate "C"
         "#,
         account.as_str(),
+        floor.above,
+        &floor.below,
     )
     .fetch_all(pool)
     .await
@@ -281,6 +323,7 @@ pub(super) struct OpenRow {
     pub(super) absent_since: Option<jiff_sqlx::Timestamp>,
     pub(super) newest_call_known: Option<String>,
     pub(super) reason: Option<String>,
+    pub(super) open_no: i64,
 }
 
 impl TryFrom<OpenRow> for OpenAttempt {

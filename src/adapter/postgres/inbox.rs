@@ -58,6 +58,7 @@ pub(super) async fn append_inbox(pool: &PgPool, events: &[InboxEvent], now: Time
 pub(super) async fn peek_inbox(
     pool: &PgPool,
     account: &AccountName,
+    not_before: Timestamp,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<PendingEvent>, StoreError> {
@@ -65,24 +66,28 @@ pub(super) async fn peek_inbox(
         r#"
         with ripe as materialized (
             select inbox_id, attempt_id from inbox_pending
-            where account = $1 and retry_at <= $2
+            -- The lower bound keeps the probe away from index entries of events that were applied and not yet vacuumed.
+            where account = $1 and retry_at >= $2 and retry_at <= $3
             order by retry_at, inbox_id
-            limit $3
+            limit $4
         ),
-        -- Both halves of a result are seen together, whichever of them is ripe.
+        -- Both halves of a result are seen together, whichever of them is ripe. The account is looked at below: here a
+        -- planner that does not know of dead entries would read all of the account's for each attempt.
         chosen as materialized (
             select inbox_id from ripe
             union
-            select inbox_id from inbox_pending
-            where account = $1 and attempt_id in (select attempt_id from ripe where attempt_id is not null)
+            select other.inbox_id
+            from ripe join inbox_pending other on other.attempt_id = ripe.attempt_id
         )
-        select p.inbox_id, p.attempt_id, i.received_at, i.source, i.body
+        select p.inbox_id, p.attempt_id, p.retry_at, i.received_at, i.source, i.body
         from chosen
         join inbox_pending p on p.inbox_id = chosen.inbox_id
         join inbox i on i.inbox_id = p.inbox_id and i.received_at = p.received_at
+        where p.account = $1
         order by p.inbox_id
         "#,
         account.as_str(),
+        not_before.to_sqlx() as _,
         now.to_sqlx() as _,
         i64::from(limit),
     )
@@ -98,6 +103,7 @@ pub(super) async fn peek_inbox(
                 received_at: row.received_at.to_jiff(),
                 body: row.body.into(),
                 attempt_id: row.attempt_id.map(attempt_id),
+                retry_at: row.retry_at.to_jiff(),
             })
         })
         .collect()

@@ -10,6 +10,9 @@ pub mod clock;
 pub mod command;
 pub mod connect;
 mod failure;
+pub mod finding;
+mod floor;
+mod history;
 pub mod inquiry;
 pub mod status;
 pub mod views;
@@ -31,6 +34,8 @@ mod row;
 mod settle;
 mod storable;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use sqlx::PgPool;
 
@@ -46,11 +51,15 @@ use crate::port::store::{
     StoreError, Verdict,
 };
 
+use floor::Floors;
+
 /// The store in Postgres. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     pool: PgPool,
     installation: Installation,
+    floors: Arc<Floors>,
+    round: Arc<history::Round>,
 }
 
 impl PostgresStore {
@@ -60,7 +69,7 @@ impl PostgresStore {
     /// When the database cannot be read, or is not migrated.
     pub async fn open(pool: PgPool) -> Result<Self, StoreError> {
         let installation = control::installation(&pool).await?;
-        Ok(Self { pool, installation })
+        Ok(Self { pool, installation, floors: Arc::default(), round: Arc::default() })
     }
 
     /// The pool, for read models and house keeping that are no part of the engine's store.
@@ -103,7 +112,7 @@ impl Store for PostgresStore {
     }
 
     async fn open_attempts(&self, account: &AccountName) -> Result<Vec<OpenAttempt>, StoreError> {
-        control::open_attempts(&self.pool, account).await
+        control::open_attempts(&self.pool, &self.floors, account).await
     }
 
     async fn open_among(&self, account: &AccountName, attempts: &[AttemptId]) -> Result<Vec<OpenAttempt>, StoreError> {
@@ -111,7 +120,7 @@ impl Store for PostgresStore {
     }
 
     async fn open_counts(&self, account: &AccountName) -> Result<Vec<OpenCount>, StoreError> {
-        control::open_counts(&self.pool, account).await
+        control::open_counts(&self.pool, &self.floors, account).await
     }
 
     async fn starts_since(&self, whose: StartsOf<'_>, since: Timestamp, at_most: u32) -> Result<u32, StoreError> {
@@ -177,10 +186,11 @@ impl Store for PostgresStore {
     async fn peek_inbox(
         &self,
         account: &AccountName,
+        not_before: Timestamp,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<PendingEvent>, StoreError> {
-        inbox::peek_inbox(&self.pool, account, now, limit).await
+        inbox::peek_inbox(&self.pool, account, not_before, now, limit).await
     }
 
     async fn find_attempts(&self, account: &AccountName, calls: &[CallKey]) -> Result<Vec<CallMatch>, StoreError> {
@@ -274,6 +284,6 @@ impl Store for PostgresStore {
     }
 
     async fn retain(&self, now: Timestamp, policy: RetentionPolicy) -> Result<RetainReport, StoreError> {
-        retention::retain(&self.pool, now, policy).await
+        retention::retain(&self.pool, self.installation, &self.round, now, policy).await
     }
 }

@@ -12,6 +12,8 @@ use jiff_sqlx::ToSqlx;
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::failure::{acquire, reading, writing};
+use super::history::{Round, forget};
+use crate::domain::id::Installation;
 use crate::port::store::{RetainReport, RetentionPolicy, StoreError};
 
 /// Days that have a partition before they begin.
@@ -25,7 +27,13 @@ const PAYLOAD_BATCHES_MAX: u32 = 20;
 /// Serialises changes of partitions; any number no one else uses.
 const PARTITION_LOCK: i64 = 0x6f75_7464_6961_6c01;
 
-pub(super) async fn retain(pool: &PgPool, now: Timestamp, policy: RetentionPolicy) -> Result<RetainReport, StoreError> {
+pub(super) async fn retain(
+    pool: &PgPool,
+    installation: Installation,
+    round: &Round,
+    now: Timestamp,
+    policy: RetentionPolicy,
+) -> Result<RetainReport, StoreError> {
     let today = day_of(now);
     let days = Days::read(pool).await?;
     let mut report = RetainReport::default();
@@ -36,7 +44,13 @@ pub(super) async fn retain(pool: &PgPool, now: Timestamp, policy: RetentionPolic
     for day in days.older_than(keep_from) {
         report.partitions_dropped += u32::from(in_own_task(drop_partition(pool.clone(), day)).await?);
     }
+    if report.partitions_made + report.partitions_dropped > 0 {
+        analyze_inbox(pool).await;
+    }
     report.payloads_removed = remove_payloads(pool, now, policy.payload_days).await?;
+    if let Some(days) = policy.history_days {
+        report.leads_forgotten = forget(pool, installation, round, days_before(now, days)).await?;
+    }
     Ok(report)
 }
 
@@ -181,9 +195,19 @@ async fn exists(tx: &mut sqlx::PgTransaction<'_>, name: &str) -> Result<bool, St
         .map_err(reading)
 }
 
+/// Nobody else gathers statistics of a table that is partitioned, only of its parts, and joins with it are planned by
+/// them. A failure is the planner's loss only, and is made good with the next partition.
+async fn analyze_inbox(pool: &PgPool) {
+    _ = sqlx::query("analyze inbox").execute(pool).await;
+}
+
+fn days_before(now: Timestamp, days: u16) -> Timestamp {
+    let span = SignedDuration::from_hours(24 * i64::from(days));
+    now.saturating_sub(span).expect("a duration without calendar units saturates")
+}
+
 async fn remove_payloads(pool: &PgPool, now: Timestamp, days: u16) -> Result<u64, StoreError> {
-    let before = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(days)));
-    let before = before.expect("a duration without calendar units saturates");
+    let before = days_before(now, days);
     let mut removed = 0;
     for _ in 0..PAYLOAD_BATCHES_MAX {
         let mut connection = acquire(pool).await?;

@@ -432,7 +432,7 @@ fn settings() -> Settings {
             day: Day::Rolling,
             min_gap_between_campaigns: SignedDuration::ZERO,
         },
-        retention: RetentionPolicy { inbox_days: 30, payload_days: 30 },
+        retention: RetentionPolicy { inbox_days: 30, payload_days: 30, history_days: None },
         periods: Periods {
             control: Duration::from_millis(500),
             dispatch: Duration::from_millis(500),

@@ -13,19 +13,31 @@ pub struct TestDatabase {
     pub url: String,
     /// Connections of the test's own.
     pub pool: PgPool,
-    name: String,
+    /// Its name, for statements about it.
+    pub name: String,
     server: String,
 }
 
 impl TestDatabase {
     pub async fn create() -> Self {
         let server = std::env::var("DATABASE_URL").expect("DATABASE_URL names a server on which databases may be made");
+        Self::create_on(server, None).await
+    }
+
+    /// An empty database on this server, and whose it is, if not the one's who makes it.
+    pub async fn create_on(server: String, owner: Option<&str>) -> Self {
         let name = format!("od_proc_{}", Uuid::new_v4().simple());
         let mut admin = PgConnection::connect(&server).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut admin).await.unwrap();
-        admin.close().await.unwrap();
         let mut url = Url::parse(&server).unwrap();
         url.set_path(&name);
+        if let Some(owner) = owner {
+            let sql = format!("alter database {name} owner to {owner}");
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+            let others: Vec<_> = url.query_pairs().into_owned().filter(|(key, _)| key != "user").collect();
+            url.query_pairs_mut().clear().extend_pairs(others).append_pair("user", owner);
+        }
+        admin.close().await.unwrap();
         let pool = PgPoolOptions::new().max_connections(4).connect(url.as_str()).await.unwrap();
         Self { url: url.to_string(), pool, name, server }
     }
@@ -48,7 +60,8 @@ impl TestDatabase {
         self.administer(&format!("alter database {} with allow_connections true", self.name)).await;
     }
 
-    async fn administer(&self, sql: &str) {
+    /// Runs one statement on the server, from another database and as the one who made this.
+    pub async fn administer(&self, sql: &str) {
         let mut admin = PgConnection::connect(&self.server).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut admin).await.unwrap();
         admin.close().await.unwrap();

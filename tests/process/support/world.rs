@@ -108,7 +108,11 @@ pub struct Lead {
 impl World {
     /// A migrated database, a running provider, no daemon yet.
     pub async fn set(stage: Stage) -> Self {
-        let database = TestDatabase::create().await;
+        Self::set_on(stage, TestDatabase::create().await).await
+    }
+
+    /// The same with a database of the test's choice.
+    pub async fn set_on(stage: Stage, database: TestDatabase) -> Self {
         database.migrate().await;
         let civil_origin: Timestamp = stage.civil_origin.parse().unwrap();
         let fresh = ScaledClock::starting_at(civil_origin, stage.factor).unwrap();
