@@ -5,7 +5,7 @@ WITH_POSTGRES = $(CARGO) run --locked --quiet --example with_postgres --
 
 .DEFAULT_GOAL := help
 SEEDS ?= 10000
-.PHONY: help demo test simulate soak mutations bench ci fmt-check lint doc deny prepare sqlx-check deb deploy-check systemd-test
+.PHONY: help demo test simulate soak mutations bench ci fmt-check lint doc deny prepare sqlx-check deb schema deploy-check systemd-test
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,10 @@ deny: ## Check licences, sources and duplicates of the dependencies, where cargo
 deb: ## Build the Debian package (wants `cargo install cargo-deb`)
 	@$(CARGO) deb --version >/dev/null 2>&1 || { echo "cargo-deb is not installed: cargo install --locked cargo-deb"; exit 1; }
 	$(CARGO) deb -- --locked
+
+schema: ## Write the JSON Schemas of the configuration and of campaign files, after a change to what is read
+	cargo run --locked --quiet -- schema config > config/outdial.schema.json
+	cargo run --locked --quiet -- schema campaign > config/campaign.schema.json
 
 deploy-check: ## Hold deploy/ against the schemas of systemd, Kubernetes and compose, as far as their tools are installed
 	scripts/check-deploy

@@ -3,36 +3,42 @@
 //! Under the journal each line begins with its priority as `<N>` (sd-daemon(3), read 2026-11-21), which journald takes
 //! off again: `journalctl -p warning` then shows warnings and errors, whatever the format of the lines.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 
 use nix::sys::stat::fstat;
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, LogLevel};
 
-/// Libraries whose own logs are noise below this level.
-const QUIET: &str = "sqlx=warn,hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,h2=warn";
+/// Libraries whose own logs are noise below warnings.
+const QUIET: [&str; 6] = ["sqlx", "hyper", "hyper_util", "reqwest", "rustls", "h2"];
+
+/// Which lines are written; replaced when the configuration changes.
+static LEVELS: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Starts logging. Without a configuration, warnings go to standard error as text: the output belongs to the command.
 pub fn start(log: Option<&LogConfig>) {
     let registry = tracing_subscriber::registry();
     let Some(log) = log else {
-        let filter = EnvFilter::new(format!("warn,{QUIET}"));
+        let filter = EnvFilter::new("warn");
         let lines = fmt::layer().with_writer(io::stderr).with_target(false).without_time();
         // A second start, in a test say, keeps the first.
         let _ = registry.with(filter).with(lines).try_init();
         return;
     };
-    let registry = registry.with(EnvFilter::new(format!("{},{QUIET}", log.level)));
+    let (levels, handle) = reload::Layer::new(levels(log));
+    let registry = registry.with(levels);
     let output = Output { journal: is_journal(io::stdout()) };
-    let _ = match log.format {
+    let started = match log.format {
         LogFormat::Json => registry
             .with(
                 fmt::layer()
@@ -47,6 +53,32 @@ pub fn start(log: Option<&LogConfig>) {
             .with(fmt::layer().with_ansi(io::stdout().is_terminal()).with_target(false).with_writer(output))
             .try_init(),
     };
+    if started.is_ok() {
+        // Whoever starts it first is the only one to get here.
+        let _ = LEVELS.set(handle);
+    }
+}
+
+/// Takes over the levels of a changed configuration; its format stays what it was.
+pub fn follow(log: &LogConfig) {
+    if let Some(handle) = LEVELS.get() {
+        // Fails only where logging has ended.
+        let _ = handle.reload(levels(log));
+    }
+}
+
+/// Which lines a configuration wants.
+fn levels(log: &LogConfig) -> EnvFilter {
+    EnvFilter::new(directives(log))
+}
+
+fn directives(log: &LogConfig) -> String {
+    // Where only errors are wanted, they are wanted of libraries, too.
+    let quiet = if log.level == LogLevel::Error { LogLevel::Error } else { LogLevel::Warn };
+    let mut targets: BTreeMap<&str, LogLevel> = QUIET.into_iter().map(|library| (library, quiet)).collect();
+    targets.extend(log.targets.iter().map(|(target, level)| (target.as_str(), *level)));
+    let targets = targets.iter().map(|(target, level)| format!(",{target}={level}"));
+    format!("{}{}", log.level, targets.collect::<String>())
 }
 
 /// Says on standard error why the process ends.
@@ -123,6 +155,21 @@ fn is_named(named: Option<&OsStr>, stream: impl AsFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_of_a_target_goes_before_what_is_known_of_libraries() {
+        let shown = |level, targets: &[(&str, LogLevel)]| {
+            let targets = targets.iter().map(|(target, level)| ((*target).to_owned(), *level)).collect();
+            directives(&LogConfig { format: LogFormat::Json, level, targets })
+        };
+        assert_eq!(
+            shown(LogLevel::Info, &[("sqlx", LogLevel::Debug), ("outdial::engine::poll", LogLevel::Trace)]),
+            "info,h2=warn,hyper=warn,hyper_util=warn,outdial::engine::poll=trace,reqwest=warn,rustls=warn,sqlx=debug"
+        );
+        assert!(shown(LogLevel::Error, &[]).ends_with(",sqlx=error"));
+        let filter = EnvFilter::new(shown(LogLevel::Warn, &[("outdial::cli", LogLevel::Info)]));
+        assert_eq!(filter.max_level_hint(), Some(tracing::level_filters::LevelFilter::INFO));
+    }
 
     #[test]
     fn each_line_has_its_priority_under_the_journal_only() {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 
 use crate::adapter::postgres::PostgresStore;
-use crate::config::{AccountConfig, AccountLimits, Config, HappyRobotApi, LimitOrigin};
+use crate::config::{AccountConfig, AccountLimits, Config, HappyRobotApi, LimitOrigin, Origins};
 use crate::domain::document::show_duration;
 use crate::domain::id::{AccountName, Installation};
 use crate::port::provider::{Provider, ReadError};
@@ -19,6 +19,7 @@ use super::{Failure, Outcome, wire};
 use assistants::{Campaign, campaigns};
 
 mod assistants;
+pub mod print;
 
 /// Check the configuration, the database and each account; print the webhook addresses to enter at the provider.
 ///
@@ -32,6 +33,10 @@ pub struct Args {
     /// up in a log.
     #[arg(long)]
     show_webhook_url: bool,
+    /// Only print the configuration as it is understood: every key with its value and where that comes from (default,
+    /// file and line, environment, the provider's documentation). Secrets are shown by eight digits of their SHA-256.
+    #[arg(long)]
+    print: bool,
 }
 
 /// What was found so far, worst last.
@@ -43,8 +48,12 @@ enum Verdict {
     UsersTurn,
 }
 
-pub(super) async fn run(args: &Args, config: Config, out: &mut dyn Write) -> Outcome {
+pub(super) async fn run(args: &Args, config: Config, origins: &Origins, out: &mut dyn Write) -> Outcome {
     crate::telemetry::start(None);
+    if args.print {
+        print::print(&config, origins, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let show = args.show_webhook_url || std::io::stdout().is_terminal();
     check(&config, show, out).await
 }

@@ -14,6 +14,7 @@ pub mod names;
 pub mod output;
 pub mod resolve;
 pub mod run;
+pub mod schema;
 pub mod simulate_provider;
 pub mod status;
 pub mod stop;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Sources};
+use crate::config::Sources;
 
 /// Runs outbound call campaigns through AI voice-assistant providers.
 ///
@@ -67,6 +68,7 @@ pub enum Command {
     /// Show the whole system at work on this machine: nothing to prepare, nobody is rung.
     Demo(demo::Args),
     Check(check::Args),
+    Schema(schema::Args),
     Migrate(migrate::Args),
     /// Everything that works on the database.
     #[command(flatten)]
@@ -179,17 +181,18 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> Outcome {
-    let load = || load(&cli.config);
+    let sources = || Sources::of_process(cli.config.clone());
+    let load = || crate::config::load(&sources()).map_err(Failure::user);
     match cli.command {
         Command::Run(args) => run::run(args, load()?).await,
         Command::Demo(args) => demo::run(args).await,
         Command::SimulateProvider(args) => simulate_provider::run(*args).await,
-        Command::Check(args) => check::run(&args, load()?, &mut std::io::stdout()).await,
+        Command::Check(args) => {
+            let (config, origins) = crate::config::load_with_origins(&sources()).map_err(Failure::user)?;
+            check::run(&args, config, &origins, &mut std::io::stdout()).await
+        }
+        Command::Schema(args) => schema::run(args, &mut std::io::stdout()),
         Command::Migrate(_) => migrate::run(load()?, &mut std::io::stdout()).await,
         Command::Desk(command) => desk::at_desk(load()?, &command, &mut std::io::stdout()).await,
     }
-}
-
-fn load(paths: &[PathBuf]) -> Result<Config, Failure> {
-    crate::config::load(&Sources::of_process(paths.to_vec())).map_err(Failure::user)
 }

@@ -23,7 +23,7 @@ pub fn parse_campaign_file(text: &str, file_name: &str) -> Result<Vec<(String, V
     report.finish(campaigns)
 }
 
-fn read_file(cursor: &Cursor<'_>) -> Option<Vec<(String, Value, Definition)>> {
+pub(super) fn read_file(cursor: &Cursor<'_>) -> Option<Vec<(String, Value, Definition)>> {
     let fields = cursor.fields()?;
     let items = fields.required_like("campaigns", "campaigns: [{ name: spring-renewals, … }]", |cursor| {
         let items = cursor.items()?;
@@ -45,6 +45,7 @@ fn read_file(cursor: &Cursor<'_>) -> Option<Vec<(String, Value, Definition)>> {
                 }
                 Some(_) | None => item,
             };
+            item.requires("name");
             let (name, definition) = read_definition(&item)?;
             let Some(name) = name else {
                 return item.renamed(format!("{}.name", item.path())).problem("is missing", "give the campaign a name");

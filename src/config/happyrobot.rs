@@ -12,7 +12,7 @@ use super::ProviderKind;
 use super::account::read_variable_name;
 use crate::domain::call_options::{CallOptions, OptionsOf, read_call_options};
 use crate::domain::definition::read_variables;
-use crate::domain::document::{Content, Cursor, Fields, show_duration};
+use crate::domain::document::{Content, Cursor, Fields, Shape, show_duration};
 use crate::domain::id::AssistantId;
 use crate::domain::outcome::words;
 
@@ -269,6 +269,8 @@ fn read_assistant(cursor: &Cursor<'_>, version: Option<Version>) -> Option<Decla
 
 /// An id; a number is taken as its digits. A workflow's becomes part of a path.
 fn read_id(cursor: &Cursor<'_>, version: Option<Version>) -> Option<String> {
+    cursor.accepts(|| Shape::Integer { min: 0, max: i64::MAX });
+    cursor.accepts(|| Shape::Name { chars_max: TEXT_CHARS_MAX });
     let id = match &cursor.node().content {
         Content::Number(number) if number.is_u64() => number.to_string(),
         Content::Null

@@ -18,7 +18,7 @@ pub(super) const SECTIONS: [&str; 8] =
 
 /// The reference: every key with its default.
 pub(super) const DEFAULT: &str = include_str!("../../config/default.yaml");
-const DEFAULT_NAME: &str = "config/default.yaml (built in)";
+pub(super) const DEFAULT_NAME: &str = "config/default.yaml (built in)";
 
 const ENVIRONMENT_PREFIX: &str = "OUTDIAL__";
 /// Largest file read, in bytes: a configuration has a few KiB.

@@ -6,8 +6,12 @@
 
 mod account;
 mod campaign_file;
+mod change;
+mod effective;
 mod happyrobot;
 mod layer;
+mod reference;
+mod schema;
 mod secret;
 mod section;
 mod yaml;
@@ -24,7 +28,10 @@ use secrecy::SecretString;
 
 pub use account::{AccountConfig, AccountLimits, ApiPaths, LimitOrigin, LimitOrigins, RequestBurst};
 pub use campaign_file::parse_campaign_file;
+pub use change::{Applies, Change, changes, taken_over};
+pub use effective::{Origins, Setting, fingerprint, settings};
 pub use happyrobot::{DeclaredAssistant, HappyRobotApi, HappyRobotConfig};
+pub use schema::{DURATION_PATTERN, campaign_schema, config_schema};
 pub use yaml::parse_yaml;
 
 use crate::domain::campaign::Day;
@@ -73,18 +80,26 @@ impl Sources {
 /// # Errors
 /// Every problem: first those of the shape of the layers, then, once they can be merged, all others.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    load_with_origins(sources).map(|(config, _)| config)
+}
+
+/// Reads the configuration, and where each value of it comes from.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_origins(sources: &Sources) -> Result<(Config, Origins), Problems> {
     let report = Report::default();
     let Some(root) = layer::merged(&sources.paths, &sources.environment, &report) else {
         return report.finish(None);
     };
     let config = section::read(&Cursor::new(&root, "", &report), sources.state_dir.as_deref());
-    report.finish(config)
+    report.finish(config.map(|config| (config, Origins(root))))
 }
 
 /// Every key the reader knows for the sections and accounts of a tree, as paths; what the tree says does not matter.
 /// The reference is compared with it.
 pub fn known_keys(root: &Node) -> BTreeSet<String> {
-    let report = Report::default();
+    let report = Report::recording();
     // Problems do not matter here: an unread key is known all the same.
     let _ = section::read(&Cursor::new(root, "", &report), None);
     report.known_paths()
@@ -157,12 +172,14 @@ pub struct HttpConfig {
 }
 
 /// Logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
     /// How a line looks.
     pub format: LogFormat,
     /// The least important line that is written.
     pub level: LogLevel,
+    /// The same for parts of the program, by the target of their lines and of what is below it.
+    pub targets: BTreeMap<String, LogLevel>,
 }
 
 words!(

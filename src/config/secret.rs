@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::layer::read_bounded;
-use crate::domain::document::{Cursor, Fields, Place};
+use crate::domain::document::{Cursor, Fields, Place, Shape};
 
 /// Largest secret file, in bytes. A key has a few dozen.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -25,7 +25,11 @@ impl Secret<'_> {
 
 /// A secret under `key` or, as a file, under `file_key`. `None` when neither is there or something was reported.
 pub(super) fn optional<'a>(fields: &Fields<'a>, key: &'static str, file_key: &'static str) -> Option<Secret<'a>> {
-    match (fields.cursor(key), fields.cursor(file_key)) {
+    let (written, file) = (fields.cursor(key), fields.cursor(file_key));
+    for cursor in [&written, &file].into_iter().flatten() {
+        cursor.accepts(|| Shape::Text);
+    }
+    match (written, file) {
         (None, None) => None,
         (Some(_), Some(file)) => file.problem(
             format_args!("{key} is set as well"),

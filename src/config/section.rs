@@ -1,5 +1,6 @@
 //! The sections of a configuration besides the accounts, and what holds between sections.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,9 @@ use super::{
 use crate::domain::definition::read_day;
 use crate::domain::document::{Cursor, Fields, show_duration};
 use crate::domain::person::CALLS_PER_DAY_MAX;
+
+/// Longest target of log lines.
+const TARGET_BYTES_MAX: usize = 200;
 
 /// Reads the merged layers. `state_dir` is where state goes when nothing else is said.
 pub(super) fn read(cursor: &Cursor<'_>, state_dir: Option<&Path>) -> Option<Config> {
@@ -140,8 +144,34 @@ fn read_log(cursor: &Cursor<'_>) -> Option<LogConfig> {
     let levels: Vec<_> = LogLevel::ALL.iter().map(|word| word.as_str()).collect();
     let format = fields.required("format", |cursor| cursor.word(&formats));
     let level = fields.required("level", |cursor| cursor.word(&levels));
+    let targets = fields.or("targets", BTreeMap::new(), |cursor| read_targets(&cursor, &levels));
     fields.close();
-    Some(LogConfig { format: format?, level: level? })
+    Some(LogConfig { format: format?, level: level?, targets: targets? })
+}
+
+/// Levels by target: the path of a module, from its crate on.
+fn read_targets(cursor: &Cursor<'_>, levels: &[&str]) -> Option<BTreeMap<String, LogLevel>> {
+    let word = |word: &str| {
+        !word.is_empty()
+            && !word.starts_with(|first: char| first.is_ascii_digit())
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let entries = cursor.entries()?;
+    let count = entries.len();
+    let targets: BTreeMap<_, _> = entries
+        .into_iter()
+        .filter_map(|(target, cursor)| {
+            let fits = target.len() <= TARGET_BYTES_MAX && target.split("::").all(word);
+            if !fits {
+                return cursor.key_problem(
+                    "is not a part of the program",
+                    "write it as it stands in the field target of JSON lines, for example \"outdial::engine::poll\" or sqlx",
+                );
+            }
+            Some((target.to_owned(), cursor.word(levels)?))
+        })
+        .collect();
+    (targets.len() == count).then_some(targets)
 }
 
 fn read_daemon(cursor: &Cursor<'_>, rehearsal: bool) -> Option<DaemonConfig> {

@@ -14,7 +14,7 @@ use super::call_options::{CallOptions, OptionsOf, read_call_options};
 use super::campaign::{
     AssistantChoice, Day, Definition, GoalRule, OnAssistantChange, Pacing, Pick, RetryPolicy, RetryRule, VariableTest,
 };
-use super::document::{Content, Cursor, Fields, Node, Place, Problems, Report, closest};
+use super::document::{Content, Cursor, Fields, Node, Place, Problems, Report, Shape, closest};
 use super::id::{AccountName, AssistantId};
 use super::outcome::Outcome;
 use super::recurrence::CronExpression;
@@ -97,6 +97,10 @@ pub fn read_definition(cursor: &Cursor<'_>) -> Option<(Option<String>, Definitio
 /// Reads what a limit per day means by a day: `rolling`, or `{ zone: Europe/Berlin }`.
 pub fn read_day(cursor: &Cursor<'_>) -> Option<Day> {
     const REMEDY: &str = "write rolling for any 24 hours, or { zone: Europe/Berlin } for a date in that zone";
+    cursor.accepts(|| Shape::Word(vec!["rolling".to_owned()]));
+    cursor.accepts(|| Shape::Fields);
+    cursor.at_key("zone").accepts(|| Shape::Text);
+    cursor.requires("zone");
     match &cursor.node().content {
         Content::Text(text) | Content::Untyped(text) if text == "rolling" => Some(Day::Rolling),
         Content::Map(_) => {
@@ -135,6 +139,8 @@ fn read_assistants(cursor: &Cursor<'_>) -> Option<AssistantChoice> {
 
 /// Providers disagree about whether ids are numbers, and so do people.
 fn read_assistant_id(cursor: &Cursor<'_>) -> Option<AssistantId> {
+    cursor.accepts(|| Shape::Integer { min: i64::MIN, max: i64::MAX });
+    cursor.accepts(|| Shape::Name { chars_max: NAME_CHARS_MAX });
     match &cursor.node().content {
         Content::Number(number) if number.is_i64() => Some(AssistantId::new(number.to_string())),
         Content::Null
@@ -311,6 +317,7 @@ fn read_retry(cursor: &Cursor<'_>) -> Option<RetryPolicy> {
             || fields.cursor("max").is_some()
             || fields.cursor("jitter").is_some()
         {
+            fields.depends("after");
             read_rule(&fields, max_attempts).map(Some)
         } else {
             Some(None)
@@ -327,7 +334,7 @@ fn read_rules_by_outcome(cursor: &Cursor<'_>, max_attempts: Option<u16>) -> Opti
         Outcome::ALL.iter().filter(|outcome| outcome.retryable()).map(|outcome| outcome.as_str()).collect();
     let mut rules = BTreeMap::new();
     let mut complete = true;
-    for (word, cursor) in cursor.entries()? {
+    for (word, cursor) in cursor.entries_by(&retryable)? {
         let outcome = match word.parse::<Outcome>() {
             Ok(Outcome::Answered) => cursor.key_problem(
                 "an answered call is retried only when it missed the goal",
@@ -379,11 +386,18 @@ fn read_rule(fields: &Fields<'_>, max_attempts: Option<u16>) -> Option<RetryRule
 fn read_test(fields: &Fields<'_>) -> Option<VariableTest> {
     let variable =
         fields.required_like("variable", "variable: appointment_booked", |cursor| cursor.name(NAME_CHARS_MAX));
-    let equals = fields.required_like("equals", "equals: true", |cursor| match &cursor.node().content {
-        Content::Boolean(_) | Content::Number(_) | Content::Text(_) | Content::Untyped(_) => {
-            Some(cursor.node().to_json())
+    let equals = fields.required_like("equals", "equals: true", |cursor| {
+        for shape in [Shape::Boolean, Shape::Number, Shape::Text] {
+            cursor.accepts(|| shape);
         }
-        Content::Null | Content::List(_) | Content::Map(_) => cursor.wrong("must be text, a number, true or false", ""),
+        match &cursor.node().content {
+            Content::Boolean(_) | Content::Number(_) | Content::Text(_) | Content::Untyped(_) => {
+                Some(cursor.node().to_json())
+            }
+            Content::Null | Content::List(_) | Content::Map(_) => {
+                cursor.wrong("must be text, a number, true or false", "")
+            }
+        }
     });
     Some(VariableTest { variable: variable?, equals: equals? })
 }

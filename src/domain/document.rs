@@ -9,6 +9,7 @@ mod fields;
 mod problem;
 mod reader;
 mod report;
+mod shape;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use fields::{Fields, closest};
 pub use problem::{Problem, Problems};
 pub use reader::Cursor;
 pub use report::Report;
+pub use shape::{Known, KnownPlaces, Shape};
 
 /// A value and where it was written.
 #[derive(Clone, Debug, PartialEq)]

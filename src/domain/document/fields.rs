@@ -2,7 +2,10 @@
 
 use std::cell::RefCell;
 
-use super::{Content, Cursor, Problem};
+use super::{Content, Cursor, Node, Problem};
+
+/// Stands where nothing was written, for reading functions that only tell what they would accept.
+static NOTHING: Node = Node { content: Content::Null, place: None };
 
 /// The fields of a map. Call [`Fields::close`] after the last one.
 #[derive(Debug)]
@@ -35,8 +38,10 @@ impl<'a> Fields<'a> {
         example: &str,
         read: impl FnOnce(Cursor<'a>) -> Option<T>,
     ) -> Option<T> {
+        self.cursor.requires(key);
         match self.cursor(key) {
             Some(cursor) => read(cursor),
+            None if self.tells(key) => read(self.at_nothing(key)),
             None => {
                 let example =
                     if example.is_empty() { String::new() } else { format!("add it, for example `{example}`") };
@@ -47,13 +52,21 @@ impl<'a> Fields<'a> {
 
     /// A field that may be left out. `None` says that it was, or that it was wrong and reported.
     pub fn optional<T>(&self, key: &'static str, read: impl FnOnce(Cursor<'a>) -> Option<T>) -> Option<T> {
-        read(self.cursor(key)?)
+        match self.cursor(key) {
+            Some(cursor) => read(cursor),
+            None if self.tells(key) => read(self.at_nothing(key)),
+            None => None,
+        }
     }
 
     /// A field that has a default.
     pub fn or<T>(&self, key: &'static str, default: T, read: impl FnOnce(Cursor<'a>) -> Option<T>) -> Option<T> {
         match self.cursor(key) {
             Some(cursor) => read(cursor),
+            None if self.tells(key) => {
+                let _ = read(self.at_nothing(key));
+                Some(default)
+            }
             None => Some(default),
         }
     }
@@ -64,8 +77,22 @@ impl<'a> Fields<'a> {
             self.asked.borrow_mut().push(key);
         }
         let cursor = self.cursor.node().entry(key).map(|entry| self.cursor.entry(entry));
-        self.cursor.report().know(self.missing(key).path().to_owned());
+        self.cursor.report().note(|| self.cursor.below(key), |known| known.asked = true);
         cursor.filter(|cursor| !cursor.node().is_null())
+    }
+
+    /// Says that a key is required only where others are written.
+    pub fn depends(&self, key: &'static str) {
+        self.cursor.report().note(|| self.cursor.below(key), |known| known.depends = true);
+    }
+
+    /// Whether reading functions are to tell what they accept for a key that is not written.
+    fn tells(&self, key: &str) -> bool {
+        self.cursor.report().is_recording() && self.cursor.node().entry(key).is_none()
+    }
+
+    fn at_nothing(&self, key: &str) -> Cursor<'a> {
+        self.cursor.at_key(key).with_node(&NOTHING)
     }
 
     /// A key that exists, but not here: where it is written, it is reported with this reason rather than as unknown.

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use jiff::SignedDuration;
 
-use super::{Content, Entry, Fields, Node, Place, Problem, Report, closest, parse_duration, show_duration};
+use super::{Content, Entry, Fields, Node, Place, Problem, Report, Shape, closest, parse_duration, show_duration};
 
 /// Longest piece of a wrong value that is shown, in characters: enough to find it, too short to flood a terminal.
 const FOUND_CHARS_MAX: usize = 60;
@@ -57,6 +57,19 @@ impl<'a> Cursor<'a> {
         Self { path: path.into(), ..self.clone() }
     }
 
+    pub(super) fn with_node(self, node: &'a Node) -> Self {
+        Self { node, ..self }
+    }
+
+    /// Whether nothing is here, and only what would be accepted is to be told.
+    fn only_tells(&self) -> bool {
+        self.report.is_recording() && self.node.is_null()
+    }
+
+    fn item(&self, index: usize, node: &'a Node) -> Self {
+        Self { node, path: format!("{}[{index}]", self.path), key_place: None, report: self.report }
+    }
+
     /// Reports that this value is wrong, showing it. Returns `None` to end a reading function with.
     pub fn wrong<T>(&self, message: impl Display, remedy: impl Display) -> Option<T> {
         self.add(Some(self.found()), message, remedy)
@@ -94,8 +107,28 @@ impl<'a> Cursor<'a> {
         None
     }
 
+    /// Says that such a value is accepted here, for reading functions that look at the value themselves.
+    pub fn accepts(&self, shape: impl FnOnce() -> Shape) {
+        self.report.note(|| self.path.clone(), |known| known.accept(shape()));
+    }
+
+    /// Says that this map is refused without a key.
+    pub fn requires(&self, key: &str) {
+        self.report.note(|| self.below(key), |known| known.required = true);
+    }
+
+    /// The same value under a key that need not be there, to say what would be accepted.
+    pub fn at_key(&self, key: &str) -> Self {
+        self.renamed(self.below(key))
+    }
+
     /// Text.
     pub fn text(&self) -> Option<String> {
+        self.accepts(|| Shape::Text);
+        self.any_text()
+    }
+
+    fn any_text(&self) -> Option<String> {
         match &self.node.content {
             Content::Text(text) | Content::Untyped(text) => Some(text.clone()),
             Content::Number(_) | Content::Boolean(_) => self.wrong("must be text", "put it in quotes"),
@@ -105,7 +138,8 @@ impl<'a> Cursor<'a> {
 
     /// Text of 1 to `max` characters that does not begin or end with a space.
     pub fn name(&self, max: usize) -> Option<String> {
-        let text = self.text()?;
+        self.accepts(|| Shape::Name { chars_max: max });
+        let text = self.any_text()?;
         if text.is_empty() {
             return self.wrong("must not be empty", "");
         }
@@ -123,6 +157,7 @@ impl<'a> Cursor<'a> {
 
     /// `true` or `false`.
     pub fn boolean(&self) -> Option<bool> {
+        self.accepts(|| Shape::Boolean);
         match &self.node.content {
             Content::Boolean(boolean) => Some(*boolean),
             Content::Untyped(text) if text == "true" => Some(true),
@@ -138,6 +173,7 @@ impl<'a> Cursor<'a> {
 
     /// A whole number within bounds.
     pub fn integer<T: TryFrom<i64> + Display + Copy>(&self, bounds: RangeInclusive<i64>) -> Option<T> {
+        self.accepts(|| Shape::Integer { min: *bounds.start(), max: *bounds.end() });
         let number = match &self.node.content {
             Content::Number(number) => number.as_i64(),
             Content::Untyped(text) => text.trim().parse().ok(),
@@ -180,6 +216,7 @@ impl<'a> Cursor<'a> {
 
     /// A duration with a unit, within bounds.
     pub fn duration(&self, bounds: RangeInclusive<SignedDuration>) -> Option<SignedDuration> {
+        self.accepts(|| Shape::Duration { min: *bounds.start(), max: *bounds.end() });
         const REMEDY: &str = "write a number with a unit: 90s, 15m, 2h, 1d or 1h30m";
         let text = match &self.node.content {
             Content::Text(text) | Content::Untyped(text) => text,
@@ -203,7 +240,8 @@ impl<'a> Cursor<'a> {
 
     /// One word of a closed vocabulary.
     pub fn word<T: FromStr + Copy>(&self, words: &[&str]) -> Option<T> {
-        let text = self.text()?;
+        self.accepts(|| Shape::Word(words.iter().map(|word| (*word).to_owned()).collect()));
+        let text = self.any_text()?;
         match text.parse() {
             Ok(word) => Some(word),
             Err(_) => {
@@ -224,19 +262,12 @@ impl<'a> Cursor<'a> {
 
     /// The items of a list.
     pub fn items(&self) -> Option<Vec<Cursor<'a>>> {
+        self.accepts(|| Shape::List);
         match &self.node.content {
-            Content::List(items) => Some(
-                items
-                    .iter()
-                    .enumerate()
-                    .map(|(index, node)| Cursor {
-                        node,
-                        path: format!("{}[{index}]", self.path),
-                        key_place: None,
-                        report: self.report,
-                    })
-                    .collect(),
-            ),
+            Content::List(items) => {
+                Some(items.iter().enumerate().map(|(index, node)| self.item(index, node)).collect())
+            }
+            Content::Null if self.only_tells() => Some(vec![self.item(0, self.node)]),
             Content::Null
             | Content::Boolean(_)
             | Content::Number(_)
@@ -263,10 +294,22 @@ impl<'a> Cursor<'a> {
 
     /// The entries of a map whose keys are free.
     pub fn entries(&self) -> Option<Vec<(&'a str, Cursor<'a>)>> {
+        self.accepts(|| Shape::Entries(None));
+        self.any_entries()
+    }
+
+    /// The entries of a map whose keys are some of these words; which of them are there is for the caller to see.
+    pub fn entries_by(&self, words: &[&str]) -> Option<Vec<(&'a str, Cursor<'a>)>> {
+        self.accepts(|| Shape::Entries(Some(words.iter().map(|word| (*word).to_owned()).collect())));
+        self.any_entries()
+    }
+
+    fn any_entries(&self) -> Option<Vec<(&'a str, Cursor<'a>)>> {
         match &self.node.content {
             Content::Map(entries) => {
                 Some(entries.iter().map(|entry| (entry.key.as_str(), self.entry(entry))).collect())
             }
+            Content::Null if self.only_tells() => Some(Vec::new()),
             Content::Null
             | Content::Boolean(_)
             | Content::Number(_)
@@ -287,7 +330,8 @@ impl<'a> Cursor<'a> {
 
     /// The fields of a map whose keys are fixed.
     pub fn fields(&self) -> Option<Fields<'a>> {
-        self.entries()?;
+        self.accepts(|| Shape::Fields);
+        self.any_entries()?;
         Some(Fields::new(self.clone()))
     }
 

@@ -3,16 +3,23 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use super::shape::{Known, KnownPlaces};
 use super::{Problem, Problems};
 
 /// What a reading has found so far.
 #[derive(Debug, Default)]
 pub struct Report {
     problems: RefCell<Vec<Problem>>,
-    known: RefCell<BTreeSet<String>>,
+    /// What would be accepted; only kept where somebody wants to know.
+    known: Option<RefCell<KnownPlaces>>,
 }
 
 impl Report {
+    /// A report that also keeps what the reading functions say they accept.
+    pub fn recording() -> Self {
+        Self { problems: RefCell::default(), known: Some(RefCell::default()) }
+    }
+
     /// Adds a problem.
     pub fn add(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
@@ -23,13 +30,26 @@ impl Report {
         self.problems.borrow().is_empty()
     }
 
-    pub(super) fn know(&self, path: String) {
-        self.known.borrow_mut().insert(path);
+    pub(super) fn is_recording(&self) -> bool {
+        self.known.is_some()
     }
 
-    /// Every path that was asked for, whether it was written or not: the keys that exist.
+    /// Notes something about a place, if anybody wants to know.
+    pub(super) fn note(&self, path: impl FnOnce() -> String, note: impl FnOnce(&mut Known)) {
+        if let Some(known) = &self.known {
+            note(known.borrow_mut().entry(path()).or_default());
+        }
+    }
+
+    /// Every path that was asked for, whether it was written or not: the keys that exist. Empty unless this is recording.
     pub fn known_paths(&self) -> BTreeSet<String> {
-        self.known.borrow().clone()
+        let known = self.known_places();
+        known.into_iter().filter(|(_, known)| known.asked).map(|(path, _)| path).collect()
+    }
+
+    /// Everything that was said about what is accepted. Empty unless this is recording.
+    pub fn known_places(&self) -> KnownPlaces {
+        self.known.as_ref().map(|known| known.borrow().clone()).unwrap_or_default()
     }
 
     /// The value if nothing was wrong.
