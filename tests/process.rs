@@ -19,6 +19,7 @@ mod process {
     mod kill;
     mod outage;
     mod person;
+    mod reload;
     mod signals;
     mod supervised;
     mod webhook;

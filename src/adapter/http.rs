@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -41,7 +41,7 @@ const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// What the receiver needs to know.
 pub struct ReceiverOptions {
     /// Each account that receives webhooks, with its token.
-    pub tokens: BTreeMap<AccountName, SecretString>,
+    pub tokens: Tokens,
     /// Largest body, bytes.
     pub body_max: usize,
     /// Called after events of an account were stored.
@@ -52,8 +52,28 @@ pub struct ReceiverOptions {
     pub live: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
+/// What webhooks must bring to be believed; may be replaced while the receiver runs.
+#[derive(Clone, Default)]
+pub struct Tokens(Arc<RwLock<BTreeMap<AccountName, [u8; 32]>>>);
+
+impl Tokens {
+    /// Expects these from the next webhook on, and no others.
+    pub fn replace<'t>(&self, tokens: impl Iterator<Item = (&'t AccountName, &'t SecretString)>) {
+        let digest = |token: &SecretString| -> [u8; 32] { Sha256::digest(token.expose_secret().as_bytes()).into() };
+        let tokens = tokens.map(|(account, token)| (account.clone(), digest(token))).collect();
+        *self.0.write().expect("no reader panics") = tokens;
+    }
+
+    fn accept(&self, account: &AccountName, token: &str) -> bool {
+        let given: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        // An unknown account and a wrong token look the same, also to a clock.
+        let known = self.0.read().expect("no writer panics").get(account).copied();
+        bool::from(known.unwrap_or([0; 32]).ct_eq(&given)) && known.is_some()
+    }
+}
+
 struct Shared {
-    tokens: BTreeMap<AccountName, [u8; 32]>,
+    tokens: Tokens,
     events: mpsc::Sender<Waiting>,
     ready: Box<dyn Fn() -> bool + Send + Sync>,
     live: Box<dyn Fn() -> bool + Send + Sync>,
@@ -77,12 +97,7 @@ pub async fn serve<S: Store, C: Clock>(
 ) -> std::io::Result<()> {
     let (events, queue) = mpsc::channel(WAITING_MAX);
     let batcher = tokio::spawn(store_events(store, clock, queue, options.stored));
-    let tokens = options
-        .tokens
-        .into_iter()
-        .map(|(account, token)| (account, Sha256::digest(token.expose_secret().as_bytes()).into()))
-        .collect();
-    let shared = Arc::new(Shared { tokens, events, ready: options.ready, live: options.live });
+    let shared = Arc::new(Shared { tokens: options.tokens, events, ready: options.ready, live: options.live });
     let router = Router::new()
         .route("/webhook/{account}/{token}", post(receive))
         .route(
@@ -147,11 +162,7 @@ async fn receive(
     body: Bytes,
 ) -> (StatusCode, &'static str) {
     let account = AccountName::new(&account);
-    let given: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-    // An unknown account and a wrong token look the same, also to a clock.
-    let known = shared.tokens.get(&account).copied();
-    let right = bool::from(known.unwrap_or([0; 32]).ct_eq(&given)) && known.is_some();
-    if !right {
+    if !shared.tokens.accept(&account, &token) {
         return (StatusCode::NOT_FOUND, "no such address\n");
     }
     let (stored, answer) = oneshot::channel();

@@ -22,6 +22,7 @@ pub mod suppress;
 pub mod wire;
 
 mod csv_file;
+mod reload;
 mod supervise;
 
 use std::io::Write;
@@ -184,7 +185,7 @@ async fn dispatch(cli: Cli) -> Outcome {
     let sources = || Sources::of_process(cli.config.clone());
     let load = || crate::config::load(&sources()).map_err(Failure::user);
     match cli.command {
-        Command::Run(args) => run::run(args, load()?).await,
+        Command::Run(args) => run::run(args, load()?, sources()).await,
         Command::Demo(args) => demo::run(args).await,
         Command::SimulateProvider(args) => simulate_provider::run(*args).await,
         Command::Check(args) => {

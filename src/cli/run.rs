@@ -1,6 +1,6 @@
 //! `outdial run`: the daemon.
 
-use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,20 +13,25 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::adapter::clock::ScaledClock;
-use crate::adapter::http::{self, ReceiverOptions};
+use crate::adapter::http::{self, ReceiverOptions, Tokens};
 use crate::adapter::postgres::PostgresStore;
 use crate::adapter::postgres::status::account_statuses;
-use crate::config::Config;
+use crate::config::{Config, Sources};
 use crate::domain::zone::tzdb_version;
 use crate::port::clock::Clock;
 
 use super::database::{Database, Migrations, civil_clock};
+use super::reload::Reloader;
 use super::supervise::Supervision;
 use super::wire::{self, Drained, Driver, Engine, Freshness};
 use super::{Failure, Outcome};
 
 /// Run the daemon until SIGTERM or Ctrl-C. The first one drains: no new dials, running requests finish, results are
 /// recorded. The second ends it at once.
+///
+/// The configuration is followed while it runs: limits of accounts and persons, keys, webhook tokens, log levels and
+/// retention change within seconds after a file has changed, and at once on SIGHUP (except in a terminal, where that means
+/// that the terminal was closed). A configuration with a problem changes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Apply pending migrations first.
@@ -34,8 +39,10 @@ pub struct Args {
     migrate: bool,
 }
 
-pub(super) async fn run(args: Args, config: Config) -> Outcome {
+pub(super) async fn run(args: Args, config: Config, sources: Sources) -> Outcome {
     crate::telemetry::start(Some(&config.log));
+    // Listened to from the very start: whoever asks for a reload too early must not end the daemon.
+    let hangup = if std::io::stdin().is_terminal() { None } else { Some(signal(SignalKind::hangup())?) };
     let migrations = if args.migrate { Migrations::Apply } else { Migrations::Require };
     let database = Database::open(&config, migrations).await?;
     for finding in database.findings(&config).await?.1 {
@@ -44,7 +51,16 @@ pub(super) async fn run(args: Args, config: Config) -> Outcome {
     let clock = civil_clock(&config, &database.pool).await?;
     let daemon = Daemon::start(&config, &database, clock).await?;
     let supervision = Supervision::start(&daemon, database.pool.clone());
+    let reloader = Reloader {
+        sources,
+        running: config,
+        engine: Arc::clone(&daemon.engine),
+        tokens: daemon.tokens.clone(),
+        supervisor: supervision.supervisor(),
+    };
+    let reloading = reloader.start(hangup);
     interrupted().await;
+    reloading.abort();
     supervision.stopping();
     let hard = tokio::spawn(async {
         interrupted().await;
@@ -73,6 +89,8 @@ pub(super) struct Daemon {
     pub engine: Arc<Engine>,
     /// Where webhooks arrive.
     pub address: std::net::SocketAddr,
+    /// What webhooks must bring.
+    pub tokens: Tokens,
     driver: Driver,
     receiver: JoinHandle<std::io::Result<()>>,
     stop_receiver: CancellationToken,
@@ -101,8 +119,9 @@ impl Daemon {
         let driver = Driver::start(&engine);
         let stop_receiver = CancellationToken::new();
         let options = receiver_options(config, &engine, &driver);
+        let tokens = options.tokens.clone();
         let receiver = tokio::spawn(http::serve(listener, Arc::new(inbox), clock, options, stop_receiver.clone()));
-        Ok(Self { engine, address, driver, receiver, stop_receiver })
+        Ok(Self { engine, address, tokens, driver, receiver, stop_receiver })
     }
 
     /// When each pass is to have ended well.
@@ -124,11 +143,8 @@ impl Daemon {
 }
 
 fn receiver_options(config: &Config, engine: &Arc<Engine>, driver: &Driver) -> ReceiverOptions {
-    let tokens: BTreeMap<_, _> = config
-        .accounts
-        .iter()
-        .filter_map(|(name, account)| Some((name.clone(), account.webhook_token.clone()?)))
-        .collect();
+    let tokens = Tokens::default();
+    tokens.replace(config.accounts.iter().filter_map(|(name, account)| Some((name, account.webhook_token.as_ref()?))));
     let wake = Arc::clone(engine);
     let ready = Arc::clone(engine);
     let live = Arc::clone(engine);

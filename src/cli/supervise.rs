@@ -52,6 +52,11 @@ impl Supervision {
         Self { supervisor, tasks }
     }
 
+    /// Whom to tell of a reload.
+    pub(super) fn supervisor(&self) -> Arc<Supervisor> {
+        Arc::clone(&self.supervisor)
+    }
+
     /// Says that the end has begun; the signs of life go on until this is dropped.
     pub(super) fn stopping(&self) {
         self.supervisor.stopping();
@@ -102,10 +107,10 @@ struct Known {
 
 impl Line {
     fn of(engine: &Engine, statuses: Option<&[AccountStatus]>) -> Self {
+        let owner = engine.settings().owner;
         let known = statuses.map(|statuses| {
             statuses.iter().fold(Known::default(), |sum, status| Known {
-                dialed_here: sum.dialed_here
-                    + usize::from(status.holder.is_some_and(|(owner, _)| owner == engine.settings.owner)),
+                dialed_here: sum.dialed_here + usize::from(status.holder.is_some_and(|(holder, _)| holder == owner)),
                 stopped: sum.stopped + usize::from(status.stopped.is_some()),
                 calls: sum.calls + status.dialing + status.placed,
                 in_doubt: sum.in_doubt + status.in_doubt,

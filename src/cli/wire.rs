@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::SignedDuration;
+use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use crate::adapter::clock::ScaledClock;
@@ -35,6 +36,33 @@ pub fn engine(config: &Config, store: PostgresStore, clock: ScaledClock) -> Resu
         accounts.push((account_settings(config, name, account), provider(config, name, account, installation)?));
     }
     Ok(Engine::new(store, clock, settings(config), accounts))
+}
+
+/// Lets a running engine follow what of a changed configuration can change at once: limits of accounts and of persons, how
+/// long what is kept, keys.
+///
+/// # Errors
+/// When a key cannot be used; everything else is followed all the same.
+pub fn follow(engine: &Engine, running: &Config, config: &Config) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    engine.obey_policies(person_limits(config), retention(config));
+    for (name, account) in &engine.accounts {
+        let (Some(before), Some(after)) = (running.accounts.get(name), config.accounts.get(name)) else { continue };
+        if before.limits != after.limits {
+            engine.obey_limits(account, &account_settings(config, name, after));
+        }
+        if before.api_key.expose_secret() != after.api_key.expose_secret() {
+            match account.provider.set_key(&after.api_key) {
+                // An account that was stopped for its key is looked at again.
+                Ok(()) => engine.look_again(account),
+                Err(problem) => {
+                    let problem = anyhow::Error::from(problem).context(format!("change the key of account {name}"));
+                    outcome = Err(Failure::User(problem));
+                }
+            }
+        }
+    }
+    outcome
 }
 
 /// What may be dialed and what stops it, as a daemon would see it now.
@@ -110,12 +138,16 @@ fn settings(config: &Config) -> Settings {
         request_timeout: real(daemon.request_timeout),
         drain_max: real(daemon.drain_max),
         person: person_limits(config),
-        retention: RetentionPolicy {
-            inbox_days: config.retention.inbox_days,
-            payload_days: config.retention.call_result_days,
-            history_days: config.retention.history_days,
-        },
+        retention: retention(config),
         periods: Periods::default(),
+    }
+}
+
+fn retention(config: &Config) -> RetentionPolicy {
+    RetentionPolicy {
+        inbox_days: config.retention.inbox_days,
+        payload_days: config.retention.call_result_days,
+        history_days: config.retention.history_days,
     }
 }
 

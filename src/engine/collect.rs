@@ -168,7 +168,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     }
                     if report.phase == Phase::Unrecognised && account.is_new_word(&report.status) {
                         warn!(
-                            provider.account = %account.settings.name,
+                            provider.account = %account.name,
                             "Status word {:?} is documented nowhere: such calls count as running until their deadline",
                             without_digits(&report.status)
                         );
@@ -176,7 +176,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     readable.push((event, report));
                 }
                 Err(problem) => {
-                    let (id, name) = (event.inbox_id, &account.settings.name);
+                    let (id, name) = (event.inbox_id, &account.name);
                     warn!(provider.account = %name, inbox.id = id.0, "Event {id} is quarantined: {problem}");
                     outbox.marks.push((event.inbox_id, quarantined(problem.to_string())));
                 }
@@ -271,7 +271,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 .map(|item| Received { report: &item.report, received_at: item.event.received_at })
                 .collect();
             let call_id = items.iter().find_map(|item| item.report.call_id.clone());
-            match conclude(&reports, now, account.settings.settle_after) {
+            match conclude(&reports, now, account.settings().settle_after) {
                 Conclusion::Live => {
                     outbox.marks.extend(items.iter().map(|item| (item.event.inbox_id, item.aside())));
                     if open.state != OpenState::Placed {

@@ -109,7 +109,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             }
             Some(_) => None,
         };
-        view.account_problem(&account.settings.name)
+        view.account_problem(&account.name)
             .or_else(|| self.clock_problem())
             .or_else(standing)
             .or_else(|| account.held_back(now))
@@ -145,7 +145,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             return Ok(report);
         }
         let open = self.store.open_counts(name).await?;
-        let limits = &account.settings.limits;
+        let settings = account.settings();
+        let limits = &settings.limits;
         room = room.min(lines_free(limits.concurrent_calls, open.iter()));
         if lock(&account.health).is_on_probation() {
             // One call tells whether the account is what it was.
@@ -260,7 +261,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 }
             }
         }
-        let whose = campaign_id.map_or(StartsOf::Account(&account.settings.name), StartsOf::Campaign);
+        let whose = campaign_id.map_or(StartsOf::Account(&account.name), StartsOf::Campaign);
         let counted_at = self.clock.monotonic();
         let starts = self.store.starts_since(whose, day_begins_at, cap).await?;
         let count = DayCount { counted_at, day_begins_at, cap, starts };
@@ -272,7 +273,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Says once that an account's day is used up. In a rolling day there is room again for one call after the other; that
     /// is not worth a word each.
     fn note_day(&self, account: &Account<P>, left: u32, cap: u32) {
-        let name = &account.settings.name;
+        let name = &account.name;
         let told = &mut lock(&account.dispatch_memory).day_told;
         match (left, *told) {
             (0, false) => {
@@ -331,7 +332,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// From when on contacts matter. They are found by when they were intended and counted by when they were sent, which
     /// may be as much later as a permit is good for.
     fn person_since(&self, now: Timestamp) -> Timestamp {
-        self.settings.person.since(now) - self.clock.real_to_civil(PERMIT_VALID)
+        self.settings().person.since(now) - self.clock.real_to_civil(PERMIT_VALID)
     }
 
     /// Lets the gate judge the candidates, campaign by campaign in turn, until the room is used up.
@@ -347,6 +348,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         now: Timestamp,
         report: &mut DispatchReport,
     ) -> Result<Vec<Plan>, StoreError> {
+        let settings = self.settings();
         let mut deferrals: Vec<(DueKey, Timestamp)> = Vec::new();
         let mut verdicts: Vec<(DueKey, Verdict)> = Vec::new();
         let mut plans: Vec<Plan> = Vec::new();
@@ -371,7 +373,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 lead: candidate.lead.as_ref(),
                 tries: candidate.due.tries,
                 person: &candidate.person,
-                person_limits: &self.settings.person,
+                person_limits: &settings.person,
                 campaign: CampaignFacts {
                     campaign_id,
                     state: turn.campaign.state,
@@ -535,7 +537,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             let verdict = Verdict::new(crate::domain::outcome::Disposition::Suppressed, entry.reason.clone());
             return end(Ending::Rejected(verdict), format!("suppressed before the request left: {}", entry.reason));
         }
-        match self.settings.person.next_allowed(&person.contacts, campaign_id, now) {
+        match self.settings().person.next_allowed(&person.contacts, campaign_id, now) {
             Some(wait) => end(
                 Ending::NotPlaced { retry_at: wait.until },
                 format!("person.{} was reached before the request left", wait.limit),

@@ -111,7 +111,7 @@ impl Driver {
             dispatching: TaskTracker::new(),
             freshness: Freshness::default(),
         };
-        let periods = engine.settings.periods;
+        let periods = engine.settings().periods;
         let lease_period = engine.lease_period();
         driver.spawn(
             engine,
@@ -131,7 +131,7 @@ impl Driver {
             engine.turn_campaigns().await.map(|()| false)
         });
         driver.run(engine, "retain", periods.retain, |engine| async move {
-            let policy = engine.settings.retention;
+            let policy = engine.settings().retention;
             engine.store.retain(engine.clock.now(), policy).await.map(|_| false)
         });
         driver.run(engine, "reread", periods.retain, |engine| async move { engine.reread_quarantined().await });
@@ -142,8 +142,8 @@ impl Driver {
     }
 
     fn start_account<S: Store, P: Provider, C: Clock>(&self, engine: &Arc<Engine<S, P, C>>, name: &AccountName) {
-        let periods = engine.settings.periods;
-        let roster_period = engine.accounts[name].settings.roster_period;
+        let periods = engine.settings().periods;
+        let roster_period = engine.accounts[name].settings().roster_period;
         // Recording outlives the passes: it ends when nothing can be recorded any more.
         let recorder = Arc::clone(engine);
         let account = name.clone();
@@ -318,7 +318,7 @@ impl Driver {
         info!("Draining: no new dials; running requests finish and are recorded");
         engine.draining.store(true, std::sync::atomic::Ordering::Release);
         self.soft.cancel();
-        let deadline = engine.clock.monotonic() + engine.settings.drain_max;
+        let deadline = engine.clock.monotonic() + engine.settings().drain_max;
         engine.tasks.close();
         self.dispatching.close();
         let quiet = async {
@@ -350,7 +350,7 @@ impl Driver {
         self.loops.close();
         self.loops.wait().await;
         let names: Vec<AccountName> = engine.accounts.keys().cloned().collect();
-        if let Err(problem) = engine.store.release_leases(engine.settings.owner, &names).await {
+        if let Err(problem) = engine.store.release_leases(engine.settings().owner, &names).await {
             warn!(error = %Chain(&problem), "The leases could not be given up and run out by themselves");
         }
         drained

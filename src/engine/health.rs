@@ -85,6 +85,13 @@ impl Health {
         self.stopped.as_ref().map(|stopped| stopped.next_check_at)
     }
 
+    /// What was wrong may have been repaired.
+    pub fn check_at(&mut self, at: Timestamp) {
+        if let Some(stopped) = &mut self.stopped {
+            stopped.next_check_at = stopped.next_check_at.min(at);
+        }
+    }
+
     fn refused(&mut self, problem: String, now: Timestamp) -> News {
         if self.stopped.is_some() {
             return News::Nothing;
@@ -247,13 +254,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// How long the roster pass may rest: a stopped account is looked at when its stop says so.
     pub(super) fn roster_wait(&self, name: &AccountName) -> std::time::Duration {
         let account = &self.accounts[name];
-        let period = account.settings.roster_period;
+        let period = account.settings().roster_period;
         self.adopt_stop(name);
         // Whoever does not dial it does not look either.
         let at = self.held_lease(account).and_then(|_| lock(&account.health).next_check_at());
         at.map_or(period, |at| {
             let left = self.clock.civil_to_real(at.duration_since(self.clock.now()));
-            left.clamp(self.settings.periods.campaign.min(period), period)
+            left.clamp(self.settings().periods.campaign.min(period), period)
         })
     }
 

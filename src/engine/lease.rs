@@ -93,8 +93,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let replicas = self.beat(&names).await?;
         let share = share_of(names.len(), replicas);
         let asked_at = self.clock.monotonic();
-        let ttl = self.settings.lease_ttl;
-        let request = LeaseRequest { owner: self.settings.owner, accounts: &names, share, ttl };
+        let ttl = self.settings().lease_ttl;
+        let request = LeaseRequest { owner: self.settings().owner, accounts: &names, share, ttl };
         let leases = self.store.renew_leases(&request).await?;
         // A sixth of the lease stays unused, for clocks that tick differently.
         let deadline = asked_at + (ttl - ttl / 6);
@@ -106,7 +106,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 
     fn follow_lease(&self, account: &Account<P>, lease: Option<&Lease>, deadline: Instant) {
-        let name = &account.settings.name;
+        let name = &account.name;
         let mut present = lock(&account.lease);
         match (present.as_ref().map(|held| (held.lease.epoch, held.since)), lease) {
             (Some((epoch, since)), Some(lease)) if epoch == lease.epoch => {
@@ -116,7 +116,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 let now = self.clock.now();
                 info!(provider.account = %name, epoch = lease.epoch.0, "Account {name} is dialed by this daemon");
                 // As if a call had left just now: whoever dialed before may have sent one.
-                *lock(&account.pacer) = Pacer::new(&account.settings.limits, now);
+                {
+                    // Read under the lock, so that limits that are just being changed are not forgotten.
+                    let mut pacer = lock(&account.pacer);
+                    *pacer = Pacer::new(&account.settings().limits, now);
+                }
                 *lock(&account.dispatch_memory) = super::dispatch::Memory::default();
                 // As read in an earlier term it may be hours old.
                 lock(&account.roster).assistants = None;
@@ -141,14 +145,15 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             replica.beat_no += 1;
             (replica.beat_no, replica.acknowledged, replica.witness(asked_at))
         };
+        let settings = self.settings();
         let beat = Beat {
-            owner: self.settings.owner,
-            name: &self.settings.name,
+            owner: settings.owner,
+            name: &settings.name,
             number,
             acknowledged,
             witness,
             accounts,
-            ttl: self.settings.lease_ttl,
+            ttl: settings.lease_ttl,
             now: self.clock.now(),
         };
         let pulse = self.store.beat(&beat).await?;
@@ -224,7 +229,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             *lock(&self.accounts[name].lease) = None;
             info!(provider.account = %name, "Account {name} is left to another daemon");
         }
-        self.store.release_leases(self.settings.owner, &given_back).await
+        self.store.release_leases(self.settings().owner, &given_back).await
     }
 
     /// Whether intents of the account are under way here.
@@ -261,7 +266,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
 
     /// How often leases are renewed.
     pub(super) fn lease_period(&self) -> Duration {
-        self.settings.lease_ttl / 4
+        self.settings().lease_ttl / 4
     }
 }
 

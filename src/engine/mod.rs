@@ -38,16 +38,17 @@ use crate::domain::assistant::Assistant;
 use crate::domain::calibration::Calibration;
 use crate::domain::campaign::Definition;
 use crate::domain::id::{AccountName, AttemptId, CampaignId, ProviderCallId};
+use crate::domain::person::PersonLimits;
 use crate::domain::phone::PhoneNumber;
 use crate::port::clock::Clock;
 use crate::port::provider::{CallPage, Provider};
-use crate::port::store::Store;
+use crate::port::store::{RetentionPolicy, Store};
 
 use health::{Guard, Health};
 use lease::HeldLease;
 use pacer::{Pacer, RequestBudget};
 use record::Record;
-use settings::{AccountSettings, Settings};
+use settings::{AccountSettings, Live, Settings};
 use trust::Trusts;
 use view::View;
 
@@ -57,8 +58,7 @@ pub struct Engine<S, P, C> {
     pub store: S,
     /// Time.
     pub clock: C,
-    /// What the daemon was told.
-    pub settings: Settings,
+    settings: Live<Settings>,
     /// Every account of the configuration.
     pub accounts: BTreeMap<AccountName, Account<P>>,
     view: RwLock<Arc<View>>,
@@ -74,8 +74,9 @@ pub struct Engine<S, P, C> {
 
 /// One account at work.
 pub struct Account<P> {
-    /// What it was told.
-    pub settings: AccountSettings,
+    /// Its name in the configuration.
+    pub name: AccountName,
+    settings: Live<AccountSettings>,
     /// Its provider.
     pub provider: P,
     pacer: Mutex<Pacer>,
@@ -147,7 +148,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             view: RwLock::new(Arc::new(View::empty(clock.monotonic()))),
             store,
             clock,
-            settings,
+            settings: Live::new(settings),
             accounts,
             draining: AtomicBool::new(false),
             in_flight: Mutex::new(BTreeMap::new()),
@@ -160,6 +161,40 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             account.provider.attach(Arc::new(Guard::new(Arc::downgrade(&engine), name.clone())));
         }
         engine
+    }
+
+    /// What the daemon was told, as it stands now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.get()
+    }
+
+    /// Takes over how often a person may be called and how long what is kept; the next look at either obeys.
+    pub fn obey_policies(&self, person: PersonLimits, retention: RetentionPolicy) {
+        self.settings.change(|settings| Settings { person, retention, ..settings.clone() });
+    }
+
+    /// Takes over an account's limits: its next start obeys them. Whatever is under way goes on.
+    pub fn obey_limits(&self, account: &Account<P>, wanted: &AccountSettings) {
+        account.settings.change(|settings| AccountSettings {
+            limits: wanted.limits.clone(),
+            requests_per_minute: wanted.requests_per_minute,
+            requests_burst: wanted.requests_burst,
+            ..settings.clone()
+        });
+        let settings = account.settings();
+        lock(&account.pacer).set_account(&settings.limits, self.clock.now());
+        lock(&account.requests).set(
+            settings.requests_per_minute,
+            settings.requests_burst,
+            settings.starts_per_minute(),
+        );
+        account.wakes.dispatch.notify_one();
+    }
+
+    /// Looks at an account's standing and its assistants now: it has another key.
+    pub fn look_again(&self, account: &Account<P>) {
+        lock(&account.health).check_at(self.clock.now());
+        account.wakes.roster.notify_one();
     }
 
     /// The control tables as last read.
@@ -185,17 +220,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
 impl<P: Provider> Account<P> {
     fn new(settings: AccountSettings, provider: P, now: Timestamp) -> Self {
         let (records, inbox) = mpsc::unbounded_channel();
-        let limits = &settings.limits;
-        let starts_per_minute = limits
-            .calls_per_minute
-            .map_or(u32::MAX, |count| count.get())
-            .min(limits.calls_per_second.map_or(u32::MAX, |count| count.get().saturating_mul(60)));
         Self {
-            pacer: Mutex::new(Pacer::new(limits, now)),
+            pacer: Mutex::new(Pacer::new(&settings.limits, now)),
             requests: Mutex::new(RequestBudget::new(
                 settings.requests_per_minute,
                 settings.requests_burst,
-                starts_per_minute,
+                settings.starts_per_minute(),
             )),
             lease: Mutex::new(None),
             handing_over: AtomicBool::new(false),
@@ -218,15 +248,21 @@ impl<P: Provider> Account<P> {
             reconcile_memory: Mutex::new(reconcile::Memory::default()),
             phone_filter_works: AtomicBool::new(false),
             list_shows_calls: AtomicBool::new(false),
-            settings,
+            name: settings.name.clone(),
+            settings: Live::new(settings),
             provider,
         }
+    }
+
+    /// What it was told, as it stands now.
+    pub fn settings(&self) -> Arc<AccountSettings> {
+        self.settings.get()
     }
 
     /// Why the account cannot dial a campaign, as far as its definition goes.
     pub fn misfit(&self, definition: &Definition) -> Option<String> {
         let refused = !definition.call.is_empty() && !self.provider.abilities().takes_call_options;
-        let name = &self.settings.name;
+        let name = &self.name;
         refused.then(|| format!("the provider of account {name} takes no call options: remove the section call"))
     }
 
@@ -298,7 +334,7 @@ impl<P: Provider> Account<P> {
 
     /// How late the list may show a call, where a call it does not show is thereby proven not to be.
     fn absence_lag(&self) -> Option<SignedDuration> {
-        self.settings.list_lag_max.filter(|_| self.provider.abilities().list_proves_absence)
+        self.settings().list_lag_max.filter(|_| self.provider.abilities().list_proves_absence)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::domain::id::CampaignId;
 /// Starts per second and minute of one account and its campaigns.
 #[derive(Debug)]
 pub struct Pacer {
+    limits: Pacing,
     account: Vec<Gauge>,
     campaigns: BTreeMap<CampaignId, (Pacing, Vec<Gauge>)>,
     clock: CivilClock,
@@ -64,8 +65,9 @@ impl Pacer {
     pub fn new(limits: &Pacing, now: Timestamp) -> Self {
         let clock = CivilClock(Arc::new(AtomicU64::new(0)));
         let account = gauges(limits, &clock, 0);
-        let base_interval = account.iter().map(|gauge| gauge.interval).max().unwrap_or(UNLIMITED_INTERVAL);
+        let base_interval = base_interval(&account);
         Self {
+            limits: limits.clone(),
             account,
             campaigns: BTreeMap::new(),
             clock,
@@ -75,6 +77,21 @@ impl Pacer {
             throttled_until: 0,
             told: Share::FULL,
         }
+    }
+
+    /// Takes over the account's limits. A change counts as a start: the next one leaves an interval of the new rate later,
+    /// whatever the old one had promised. What is left of the rate after refusals stays what it was.
+    pub fn set_account(&mut self, limits: &Pacing, now: Timestamp) {
+        let at = self.set_clock(now);
+        let rates = |limits: &Pacing| (limits.calls_per_second, limits.calls_per_minute);
+        if rates(&self.limits) == rates(limits) {
+            return;
+        }
+        self.limits = limits.clone();
+        self.account = gauges(limits, &self.clock, at);
+        self.base_interval = base_interval(&self.account);
+        let share = self.throttle.share(now);
+        self.throttled_until = if share == Share::FULL { 0 } else { at + share.stretch(self.base_interval) };
     }
 
     /// The provider refused a start that left at `sent_at` because there were too many. Answers the new share of the
@@ -192,6 +209,11 @@ fn gauges(limits: &Pacing, clock: &CivilClock, at: u64) -> Vec<Gauge> {
         .collect()
 }
 
+/// How far starts lie apart at the full rate.
+fn base_interval(account: &[Gauge]) -> u64 {
+    account.iter().map(|gauge| gauge.interval).max().unwrap_or(UNLIMITED_INTERVAL)
+}
+
 fn slots_of(gauges: &[Gauge], at: u64, horizon: SignedDuration, reserved: u32) -> u32 {
     let end = at + nanos(horizon);
     gauges
@@ -278,6 +300,8 @@ pub struct RequestBudget {
     spans: Vec<Span>,
     sent: VecDeque<Timestamp>,
     starts_per_minute: u32,
+    /// The fewest a minute that the provider has said it allows.
+    told: Option<u32>,
 }
 
 /// So many requests in any time of a length.
@@ -309,9 +333,19 @@ impl RequestBudget {
     /// A budget of `limit` requests a minute, at most `burst` of them within its time, of which reads leave what
     /// `starts_per_minute` may need (half at most) to starts.
     pub fn new(limit: Option<u32>, burst: Option<(u32, SignedDuration)>, starts_per_minute: u32) -> Self {
+        let mut budget = Self { spans: Vec::new(), sent: VecDeque::new(), starts_per_minute, told: None };
+        budget.set(limit, burst, starts_per_minute);
+        budget
+    }
+
+    /// Takes over other limits; what was sent still counts, and so does what the provider has said.
+    pub fn set(&mut self, limit: Option<u32>, burst: Option<(u32, SignedDuration)>, starts_per_minute: u32) {
         let spans = limit.map(|limit| (limit, MINUTE)).into_iter().chain(burst);
-        let spans = spans.map(|(limit, length)| Span::new(limit, length, starts_per_minute)).collect();
-        Self { spans, sent: VecDeque::new(), starts_per_minute }
+        self.spans = spans.map(|(limit, length)| Span::new(limit, length, starts_per_minute)).collect();
+        self.starts_per_minute = starts_per_minute;
+        if let Some(told) = self.told {
+            self.lower(told);
+        }
     }
 
     /// Takes a start's request, or says how much civil time to wait.
@@ -357,6 +391,7 @@ impl RequestBudget {
     /// The provider allows so many requests a minute; fewer than before are obeyed, more are not used. Answers whether
     /// that changes anything.
     pub fn lower(&mut self, limit: u32) -> bool {
+        self.told = Some(self.told.map_or(limit, |told| told.min(limit)));
         let lower = Span::new(limit.max(1), MINUTE, self.starts_per_minute);
         match self.spans.iter_mut().find(|span| span.length == MINUTE) {
             Some(present) if present.limit <= lower.limit => false,
@@ -493,6 +528,46 @@ mod tests {
         assert_eq!((0..10).filter(|second| budget.start(at(second * 1000)).is_ok()).count(), 10);
         assert!(budget.lower(5));
         assert_eq!(budget.start(at(10_000)), Err(SignedDuration::from_secs(55)), "until five of the ten are left");
+    }
+
+    #[test]
+    fn a_new_rate_holds_from_its_first_start_without_a_burst() {
+        let mut pacer = pacer(&limits(None, Some(1)));
+        let run = |pacer: &mut Pacer, from: i64, until: i64| -> Vec<i64> {
+            (from..until).step_by(10).filter(|ms| pacer.charge(ONE, at(*ms)).is_ok()).collect()
+        };
+        assert_eq!(run(&mut pacer, 0, 70_000), [60_000]);
+        pacer.set_account(&limits(None, Some(60)), at(70_000));
+        assert_eq!(run(&mut pacer, 70_000, 73_010), [71_000, 72_000, 73_000], "a second apart, from a second on");
+        pacer.set_account(&limits(None, Some(60)), at(73_500));
+        assert_eq!(run(&mut pacer, 73_500, 74_010), [74_000], "the same rate is no change");
+        pacer.set_account(&limits(Some(1), Some(6)), at(74_500));
+        assert_eq!(run(&mut pacer, 74_500, 95_000), [84_500, 94_500], "the slower one holds at once, too");
+        pacer.set_account(&limits(None, None), at(95_000));
+        assert_eq!(run(&mut pacer, 95_000, 95_020), [95_000, 95_010]);
+    }
+
+    #[test]
+    fn a_new_rate_does_not_undo_what_refusals_have_cost() {
+        let mut pacer = pacer(&limits(None, Some(60)));
+        assert!(pacer.charge(ONE, at(1_000)).is_ok());
+        pacer.refused(at(1_000), at(1_200)).expect("news");
+        pacer.set_account(&limits(None, Some(120)), at(1_300));
+        assert!(pacer.charge(ONE, at(2_299)).is_err(), "half of the new rate");
+        assert!(pacer.charge(ONE, at(2_300)).is_ok());
+    }
+
+    #[test]
+    fn another_budget_remembers_what_was_sent_and_what_the_provider_said() {
+        let mut budget = RequestBudget::new(Some(60), None, 0);
+        assert!((0..60).all(|_| budget.read(at(0))) && !budget.read(at(0)));
+        budget.set(Some(80), None, 0);
+        assert_eq!(budget.left(at(1_000)), 20);
+        assert!(budget.lower(70));
+        budget.set(Some(100), None, 0);
+        assert_eq!(budget.left(at(1_000)), 10, "the provider allows 70");
+        budget.set(Some(65), Some((3, SignedDuration::from_secs(10))), 0);
+        assert_eq!((budget.left(at(1_000)), budget.left(at(11_000))), (0, 3));
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     accepted,
                     // Whoever stands between us and the provider may give up long before the provider does.
                     absence_from: sent_at.unwrap_or(now).max(now)
-                        + self.clock.real_to_civil(self.settings.request_timeout),
+                        + self.clock.real_to_civil(self.settings().request_timeout),
                     poll_at: now + FIRST_SEARCH_AFTER,
                     deadline_at: now + self.line_max(account, assistant_id),
                 };

@@ -192,7 +192,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report: &mut PollReport,
     ) -> Result<(), StoreError> {
         let account = &self.accounts[name];
-        let horizon = self.clock.real_to_civil(self.settings.zombie_horizon);
+        let horizon = self.clock.real_to_civil(self.settings().zombie_horizon);
         // A batch may be committed and not yet permitted: its permits are void by then.
         let patience = self.clock.real_to_civil(PERMIT_VALID * 3);
         let mut changes = Vec::new();
@@ -208,7 +208,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 changes.push(OpenChange {
                     reason: Some("the process that dialed it is gone".to_owned()),
                     absence_from: Some(now + horizon),
-                    deadline_at: Some(attempt.deadline_at.max(now + horizon) + account.settings.line_max()),
+                    deadline_at: Some(attempt.deadline_at.max(now + horizon) + account.settings().line_max()),
                     poll_at: Some(now),
                     ..OpenChange::to(attempt, OpenState::InDoubt)
                 });
@@ -234,7 +234,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     ) -> Result<usize, StoreError> {
         let ours = |attempt: &&OpenAttempt| {
             attempt.state == OpenState::Dialing
-                && attempt.owner == self.settings.owner
+                && attempt.owner == self.settings().owner
                 && !in_flight.contains_key(&attempt.attempt_id)
         };
         let ended: Vec<Ended> = open
@@ -454,7 +454,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 // It may still be taken back, whenever that becomes necessary.
                 (Some(news), _) if news.queued => READ_AGAIN.0,
                 // Its end is stored then: until that is weighed, another read would bring the same once more.
-                (Some(_), _) if over.is_some() => again.max(account.settings.settle_after),
+                (Some(_), _) if over.is_some() => again.max(account.settings().settle_after),
                 (Some(_), _) => again,
                 (None, _) if read_alone.contains(&id) => again,
                 // The list does not show it: its turn to be read by itself comes, where it can be.

@@ -193,8 +193,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         };
         // Nobody else has dialed it meanwhile, or whoever has may still be sending what it had begun.
         let sending = match lease.since <= task.since {
-            true => self.settings.request_timeout,
-            false => self.settings.zombie_horizon,
+            true => self.settings().request_timeout,
+            false => self.settings().zombie_horizon,
         };
         let shows_all_from = task.noted_at + self.clock.real_to_civil(sending) + lag;
         if walk.began_at < shows_all_from || walk.waiting > 0 {

@@ -105,7 +105,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let Some(open) = open.iter().find(dialing) else { return Ok(()) };
         let change = OpenChange {
             reason: Some("what became of it could not be written".to_owned()),
-            absence_from: Some(open.deadline_at + self.accounts[name].settings.line_max()),
+            absence_from: Some(open.deadline_at + self.accounts[name].settings().line_max()),
             poll_at: Some(now),
             ..OpenChange::to(open, OpenState::InDoubt)
         };

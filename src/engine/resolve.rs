@@ -176,7 +176,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         now: Timestamp,
         report: &mut PollReport,
     ) -> Result<bool, ReadError> {
-        let Some(lag) = account.settings.list_lag_max else { return Ok(false) };
+        let Some(lag) = account.settings().list_lag_max else { return Ok(false) };
         let known = *lock(&account.known_phone);
         let Some((phone, _)) = known.filter(|(_, at)| *at + lag <= now) else { return Ok(false) };
         report.reads += 1;

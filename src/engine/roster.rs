@@ -143,15 +143,15 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// How long an attempt by an assistant may occupy a line at most.
     pub(super) fn line_max(&self, account: &Account<P>, assistant_id: &AssistantId) -> SignedDuration {
         // Requests take real time, which a scaled clock makes long.
-        let reading = self.clock.real_to_civil(self.settings.request_timeout);
-        account.with_assistant(assistant_id, |assistant| account.settings.line_max_with(assistant, reading))
+        let reading = self.clock.real_to_civil(self.settings().request_timeout);
+        account.with_assistant(assistant_id, |assistant| account.settings().line_max_with(assistant, reading))
     }
 }
 
 impl<P: Provider> Account<P> {
     /// When a call just placed is read first.
     pub(super) fn first_read_after(&self, assistant_id: &AssistantId) -> SignedDuration {
-        self.with_assistant(assistant_id, |assistant| self.settings.first_read_after(assistant))
+        self.with_assistant(assistant_id, |assistant| self.settings().first_read_after(assistant))
     }
 
     fn with_assistant<T>(&self, assistant_id: &AssistantId, ask: impl FnOnce(Option<&Assistant>) -> T) -> T {

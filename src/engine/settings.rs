@@ -1,5 +1,6 @@
-//! What the engine is told at its start; checked elsewhere, trusted here.
+//! What the engine is told, at its start and when the configuration changes; checked elsewhere, trusted here.
 
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -9,6 +10,25 @@ use crate::domain::campaign::Pacing;
 use crate::domain::id::{AccountName, OwnerId};
 use crate::domain::person::PersonLimits;
 use crate::port::store::RetentionPolicy;
+
+/// What may be replaced while it is used: whoever has it keeps what it was.
+#[derive(Debug)]
+pub(super) struct Live<T>(RwLock<Arc<T>>);
+
+impl<T> Live<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(RwLock::new(Arc::new(value)))
+    }
+
+    pub(super) fn get(&self) -> Arc<T> {
+        Arc::clone(&self.0.read().expect("no writer panics"))
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&T) -> T) {
+        let mut value = self.0.write().expect("no reader panics");
+        *value = Arc::new(change(&value));
+    }
+}
 
 /// What concerns the daemon as a whole. `Duration`s are real time.
 #[derive(Clone, Debug)]
@@ -99,6 +119,12 @@ const FIRST_READ_AFTER_WEBHOOK: SignedDuration = SignedDuration::from_mins(2);
 const ENDING_MAX: SignedDuration = SignedDuration::from_mins(1);
 
 impl AccountSettings {
+    /// The most starts in a minute.
+    pub(super) fn starts_per_minute(&self) -> u32 {
+        let per_second = self.limits.calls_per_second.map_or(u32::MAX, |count| count.get().saturating_mul(60));
+        self.limits.calls_per_minute.map_or(u32::MAX, |count| count.get()).min(per_second)
+    }
+
     /// How long an attempt may occupy a line at most.
     pub fn line_max(&self) -> SignedDuration {
         self.line_max_with(None, SignedDuration::ZERO)

@@ -78,6 +78,11 @@ async fn systemd_hears_how_it_is_from_its_start_to_its_end() {
     assert!(before.iter().all(|message| message == "WATCHDOG=1"), "{before:?}");
     daemon.until("STATUS=Dialing 1 of 1 accounts, 0 calls open, 0 in doubt, 0 held; the database answers").await;
 
+    let process = Pid::from_raw(i32::try_from(daemon.child.id().expect("it runs")).unwrap());
+    kill(process, Signal::SIGHUP).unwrap();
+    daemon.until("RELOADING=1\nMONOTONIC_USEC=").await;
+    daemon.until("READY=1").await;
+
     // A daemon without its database cannot work, but it lives: a restart would not bring the database back.
     database.shut().await;
     daemon.until("STATUS=The database does not answer").await;
@@ -86,7 +91,6 @@ async fn systemd_hears_how_it_is_from_its_start_to_its_end() {
     database.reopen().await;
     daemon.until("STATUS=Dialing 1 of 1 accounts").await;
 
-    let process = Pid::from_raw(i32::try_from(daemon.child.id().expect("it runs")).unwrap());
     kill(process, Signal::SIGTERM).unwrap();
     daemon.until("STOPPING=1").await;
     daemon.until("STATUS=Draining").await;

@@ -118,6 +118,16 @@ impl Autocalls {
         Ok(Self { account, brand, base_url, paths, other_roster, http, reader, words, balance })
     }
 
+    /// Uses another key from the next request on.
+    ///
+    /// # Errors
+    /// When it cannot be sent as a header; the present one stays then.
+    pub fn set_key(&self, api_key: &SecretString) -> Result<(), ClientError> {
+        self.http.set_key(api_key)?;
+        self.words.set_key(api_key.clone());
+        Ok(())
+    }
+
     /// The account's name.
     pub fn account(&self) -> &AccountName {
         &self.account

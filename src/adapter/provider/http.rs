@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::{Arc, Once, OnceLock};
+use std::sync::{Arc, Once, OnceLock, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -99,19 +99,34 @@ impl fmt::Debug for Answer {
 pub(super) struct Http {
     placing: Client,
     reading: Client,
+    /// The key as it is sent.
+    bearer: RwLock<HeaderValue>,
     guard: OnceLock<Arc<dyn RequestGuard>>,
 }
 
 impl Http {
     pub(super) fn new(api_key: &SecretString, timeouts: Timeouts) -> Result<Self, ClientError> {
-        let headers = headers(api_key)?;
+        let bearer = bearer(api_key)?;
+        // Keeps Laravel from answering errors with HTML or a redirect to its login page.
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         let build =
             |builder: ClientBuilder| builder.build().map_err(|error| ClientError::Tls { reason: sentence(error) });
         Ok(Self {
             placing: build(bounded(headers.clone(), timeouts))?,
             reading: build(bounded(headers, timeouts))?,
+            bearer: RwLock::new(bearer),
             guard: OnceLock::new(),
         })
+    }
+
+    /// Sends another key from the next request on; those under way end with theirs, and connections stay.
+    pub(super) fn set_key(&self, api_key: &SecretString) -> Result<(), ClientError> {
+        *self.bearer.write().expect("no reader panics") = bearer(api_key)?;
+        Ok(())
+    }
+
+    fn bearer(&self) -> HeaderValue {
+        self.bearer.read().expect("no writer panics").clone()
     }
 
     /// Asks `guard` before each further request. The first one given stays.
@@ -125,8 +140,8 @@ impl Http {
     /// When the future is dropped, a body that has not been released never will be.
     pub(super) async fn post_once(&self, url: Url, json: Bytes, departure: Departure) -> Sent {
         let (gate, body) = gated(json, departure);
-        let request =
-            self.placing.post(url).header(CONTENT_TYPE, "application/json").body(reqwest::Body::wrap(body)).send();
+        let request = self.placing.post(url).header(AUTHORIZATION, self.bearer());
+        let request = request.header(CONTENT_TYPE, "application/json").body(reqwest::Body::wrap(body)).send();
         let answer = match request.await {
             Ok(response) => Ok(self.receive(response, PLACE_BYTES_MAX).await),
             Err(error) => Err(sentence(error)),
@@ -161,7 +176,7 @@ impl Http {
         if self.guard.get().is_some_and(|guard| !guard.take(urgency)) {
             return Err("the account has no request left to send now".to_owned());
         }
-        match request.send().await {
+        match request.header(AUTHORIZATION, self.bearer()).send().await {
             Ok(response) => Ok(self.receive(response, bytes_max).await),
             Err(error) => Err(sentence(error)),
         }
@@ -194,15 +209,14 @@ fn bounded(headers: HeaderMap, timeouts: Timeouts) -> ClientBuilder {
         .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
 }
 
-/// `Accept` keeps Laravel from answering errors with HTML or a redirect to its login page.
-fn headers(api_key: &SecretString) -> Result<HeaderMap, ClientError> {
+fn bearer(api_key: &SecretString) -> Result<HeaderValue, ClientError> {
     let api_key = api_key.expose_secret().trim();
     if api_key.is_empty() {
         return Err(ClientError::ApiKey);
     }
     let mut bearer = HeaderValue::try_from(format!("Bearer {api_key}")).map_err(|_| ClientError::ApiKey)?;
     bearer.set_sensitive(true);
-    Ok(HeaderMap::from_iter([(AUTHORIZATION, bearer), (ACCEPT, HeaderValue::from_static("application/json"))]))
+    Ok(bearer)
 }
 
 async fn collect(mut response: Response, bytes_max: usize) -> Result<Bytes, String> {

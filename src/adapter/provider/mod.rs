@@ -15,6 +15,7 @@ mod wire;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use secrecy::SecretString;
 
 use crate::domain::assistant::Assistant;
 use crate::domain::id::ProviderCallId;
@@ -36,6 +37,19 @@ pub enum AnyProvider {
     Autocalls(Box<Autocalls>),
     /// HappyRobot, v1 and v2.
     HappyRobot(Box<HappyRobot>),
+}
+
+impl AnyProvider {
+    /// Uses another key from the next request on.
+    ///
+    /// # Errors
+    /// When it cannot be sent as a header; the present one stays then.
+    pub fn set_key(&self, api_key: &SecretString) -> Result<(), ClientError> {
+        match self {
+            Self::Autocalls(provider) => provider.set_key(api_key),
+            Self::HappyRobot(provider) => provider.set_key(api_key),
+        }
+    }
 }
 
 impl Provider for AnyProvider {

@@ -2,6 +2,7 @@
 //!
 //! Only status and shape decide. The words of `message` are translated by some brands and are never matched.
 
+use std::sync::RwLock;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -128,12 +129,19 @@ pub(super) fn retry_after(answer: &Answer) -> Option<Duration> {
 
 /// Quotes a provider without repeating secrets or numbers it quotes back.
 pub(super) struct Words {
-    api_key: SecretString,
+    /// The key, and the one before it: requests with that may still be answered.
+    api_keys: RwLock<[SecretString; 2]>,
 }
 
 impl Words {
     pub(super) fn new(api_key: SecretString) -> Self {
-        Self { api_key }
+        Self { api_keys: RwLock::new([api_key.clone(), api_key]) }
+    }
+
+    pub(super) fn set_key(&self, api_key: SecretString) {
+        let mut keys = self.api_keys.write().expect("no reader panics");
+        keys.rotate_right(1);
+        keys[0] = api_key;
     }
 
     /// The `message`, or else the `error`, of an answer.
@@ -143,7 +151,8 @@ impl Words {
     }
 
     fn clean(&self, text: &str) -> String {
-        let text = text.replace(self.api_key.expose_secret().trim(), "…");
+        let keys = self.api_keys.read().expect("no writer panics");
+        let text = keys.iter().fold(text.to_owned(), |text, key| text.replace(key.expose_secret().trim(), "…"));
         let text = without_numbers(&text);
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let mut short: String = text.chars().take(WORDS_CHARS_MAX).collect();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::sys::signal::Signal;
 use outdial::adapter::clock::ScaledClock;
 use outdial::adapter::postgres::clock;
 use outdial::adapter::simulator::{Shape, Simulator, SimulatorHandle, SimulatorOptions, Span, Timing};
@@ -166,6 +167,16 @@ impl World {
     /// Where the daemon listens.
     pub fn address(&self) -> SocketAddr {
         self.daemon.as_ref().expect("the daemon runs").address
+    }
+
+    /// What the running daemon has written so far.
+    pub fn log(&self) -> &Log {
+        self.daemon.as_ref().expect("the daemon runs").log()
+    }
+
+    /// Sends the running daemon a signal that does not end it.
+    pub fn signal(&self, signal: Signal) {
+        self.daemon.as_ref().expect("the daemon runs").signal(signal);
     }
 
     /// Takes the daemon away, to end it in a way of the test's own.

@@ -107,6 +107,16 @@ impl HappyRobot {
         Ok(Self { account, api, assistants, base_url, http, tokens, words, call_max })
     }
 
+    /// Uses another key from the next request on.
+    ///
+    /// # Errors
+    /// When it cannot be sent as a header; the present one stays then.
+    pub fn set_key(&self, api_key: &SecretString) -> Result<(), ClientError> {
+        self.http.set_key(api_key)?;
+        self.words.set_key(api_key.clone());
+        Ok(())
+    }
+
     /// What the configuration says about the assistant of a call; `None` once it is no longer declared.
     fn declared(&self, call: &OutboundCall) -> Option<&DeclaredAssistant> {
         self.assistants.iter().find(|declared| declared.assistant_id == call.assistant_id)
