@@ -13,13 +13,13 @@ pub struct TestDatabase {
     pub url: String,
     /// Connections of the test's own.
     pub pool: PgPool,
-    name: String,
-    server: String,
+    /// Its name on the server of `DATABASE_URL`, where it is dropped at the end; none for one of another server.
+    pub name: Option<String>,
 }
 
 impl TestDatabase {
     pub async fn create() -> Self {
-        let server = std::env::var("DATABASE_URL").expect("DATABASE_URL names a server on which databases may be made");
+        let server = server();
         let name = format!("od_proc_{}", Uuid::new_v4().simple());
         let mut admin = PgConnection::connect(&server).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut admin).await.unwrap();
@@ -27,7 +27,7 @@ impl TestDatabase {
         let mut url = Url::parse(&server).unwrap();
         url.set_path(&name);
         let pool = PgPoolOptions::new().max_connections(4).connect(url.as_str()).await.unwrap();
-        Self { url: url.to_string(), pool, name, server }
+        Self { url: url.to_string(), pool, name: Some(name) }
     }
 
     /// Applies the migrations, so that a test can set the stage before a daemon runs.
@@ -37,7 +37,7 @@ impl TestDatabase {
 
     /// Turns everybody out and lets nobody in: to a daemon, a database that is gone. Asks from another database.
     pub async fn shut(&self) {
-        let name = &self.name;
+        let name = self.own_name();
         self.administer(&format!("alter database {name} with allow_connections false")).await;
         self.administer(&format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"))
             .await;
@@ -45,11 +45,15 @@ impl TestDatabase {
 
     /// Lets everybody in again.
     pub async fn reopen(&self) {
-        self.administer(&format!("alter database {} with allow_connections true", self.name)).await;
+        self.administer(&format!("alter database {} with allow_connections true", self.own_name())).await;
+    }
+
+    fn own_name(&self) -> &str {
+        self.name.as_deref().expect("a database on the server of DATABASE_URL")
     }
 
     async fn administer(&self, sql: &str) {
-        let mut admin = PgConnection::connect(&self.server).await.unwrap();
+        let mut admin = PgConnection::connect(&server()).await.unwrap();
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut admin).await.unwrap();
         admin.close().await.unwrap();
     }
@@ -69,14 +73,18 @@ impl TestDatabase {
     }
 }
 
+fn server() -> String {
+    std::env::var("DATABASE_URL").expect("DATABASE_URL names a server on which databases may be made")
+}
+
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.name.clone());
+        let Some(name) = self.name.take() else { return };
         // A thread of its own: this may run inside a runtime, which must not be blocked on itself.
         let gone = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let mut admin = PgConnection::connect(&server).await?;
+                let mut admin = PgConnection::connect(&server()).await?;
                 let sql = format!("drop database if exists {name} with (force)");
                 sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await?;
                 admin.close().await
