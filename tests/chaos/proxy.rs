@@ -262,3 +262,116 @@ async fn pump(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+    const SILENCE: Duration = Duration::from_millis(200);
+
+    /// A server that sends back what it gets, and says what that was.
+    async fn echo() -> (Target, tokio::sync::mpsc::UnboundedReceiver<u8>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let target = Target::Tcp(listener.local_addr().unwrap());
+        let (told, heard) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let told = told.clone();
+                tokio::spawn(async move {
+                    while let Ok(byte) = stream.read_u8().await {
+                        let _ = told.send(byte);
+                        stream.write_u8(byte).await.unwrap();
+                    }
+                });
+            }
+        });
+        (target, heard)
+    }
+
+    async fn answered(stream: &mut TcpStream, byte: u8) {
+        stream.write_u8(byte).await.unwrap();
+        assert_eq!(tokio::time::timeout(SOON, stream.read_u8()).await.unwrap().unwrap(), byte);
+    }
+
+    async fn silent(stream: &mut TcpStream, byte: u8) {
+        stream.write_u8(byte).await.unwrap();
+        assert!(tokio::time::timeout(SILENCE, stream.read_u8()).await.is_err(), "something came back");
+    }
+
+    async fn none_left(link: &Link) {
+        let gone = async {
+            while link.connections() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, gone).await.expect("no connection is left");
+    }
+
+    #[tokio::test]
+    async fn what_is_closed_is_told_politely_or_rudely() {
+        let (target, _heard) = echo().await;
+        let link = Link::to(vec![target]).await;
+        let mut first = TcpStream::connect(link.address).await.unwrap();
+        answered(&mut first, 1).await;
+        assert_eq!(link.connections(), 1);
+        link.cut();
+        assert_eq!(first.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        none_left(&link).await;
+
+        let mut second = TcpStream::connect(link.address).await.unwrap();
+        answered(&mut second, 2).await;
+        link.reset();
+        assert_eq!(second.read_u8().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        none_left(&link).await;
+
+        let mut third = TcpStream::connect(link.address).await.unwrap();
+        answered(&mut third, 3).await;
+        drop(third);
+        none_left(&link).await;
+    }
+
+    #[tokio::test]
+    async fn what_has_lost_a_byte_stays_silent_and_what_is_new_does_not() {
+        let (target, mut heard) = echo().await;
+        let link = Link::to(vec![target]).await;
+        let mut mute = TcpStream::connect(link.address).await.unwrap();
+        answered(&mut mute, 1).await;
+        link.set(Mode::HalfOpen(Way::Back));
+        silent(&mut mute, 2).await;
+        assert_eq!((heard.recv().await, heard.recv().await), (Some(1), Some(2)), "requests arrive");
+
+        link.set(Mode::HalfOpen(Way::There));
+        let mut deaf = TcpStream::connect(link.address).await.unwrap();
+        silent(&mut deaf, 3).await;
+        link.set(Mode::BlackHole);
+        let mut hole = TcpStream::connect(link.address).await.unwrap();
+        silent(&mut hole, 4).await;
+        assert!(heard.try_recv().is_err(), "neither arrived");
+
+        link.set(Mode::Open);
+        for dead in [&mut mute, &mut deaf, &mut hole] {
+            silent(dead, 5).await;
+        }
+        let mut fresh = TcpStream::connect(link.address).await.unwrap();
+        answered(&mut fresh, 6).await;
+    }
+
+    #[tokio::test]
+    async fn delays_delay_and_links_are_turned() {
+        let (here, _) = echo().await;
+        let (there, mut heard) = echo().await;
+        let link = Link::to(vec![here]).await;
+        link.set(Mode::Delayed(SILENCE));
+        let mut slow = TcpStream::connect(link.address).await.unwrap();
+        let asked = std::time::Instant::now();
+        answered(&mut slow, 1).await;
+        assert!(asked.elapsed() >= SILENCE * 2, "there and back: {:?}", asked.elapsed());
+
+        link.set(Mode::Open);
+        link.turn_to(vec![there]);
+        let mut turned = TcpStream::connect(link.address).await.unwrap();
+        answered(&mut turned, 7).await;
+        assert_eq!(heard.recv().await, Some(7));
+    }
+}

@@ -8,6 +8,7 @@ use outdial::adapter::simulator::{CallRecord, Shape, SimulatorOptions};
 use serde_json::{Value, json};
 
 use super::fleet::{Accounts, Fleet, REPLICAS};
+use super::proxy::{Mode, Way};
 use crate::support::judge::{Evidence, Limits, Windows, misplaced};
 use crate::support::world::{ACCOUNT, Lead, Stage, eventually, merge};
 
@@ -92,10 +93,13 @@ async fn a_rolling_restart_dials_on() {
     const LEASE: Duration = Duration::from_secs(2);
     let mut fleet = dialing(json!({"lease_ttl": "2s"})).await;
     let since = fleet.world.clock.now();
+    let mut busy = Duration::ZERO;
     for replica in REPLICAS {
         // Asserts that it exits with 0.
         fleet.stop(replica).await;
+        let started = Instant::now();
         fleet.start(replica).await;
+        busy = busy.max(started.elapsed());
     }
     tokio::time::sleep(LEASE).await;
     let until = fleet.world.clock.now();
@@ -103,9 +107,11 @@ async fn a_rolling_restart_dials_on() {
     assert_eq!(doubtful, 0, "a restart leaves nothing in doubt");
     for (account, _, simulator) in fleet.simulators() {
         let gap = longest_gap(&simulator.calls(), since, until);
-        println!("{account}: {gap:?} without a call at most");
-        // Leases are given up at the end of a drain, and looked for every quarter of their time.
-        assert!(gap < Duration::from_secs(1) + LEASE / 4 + BUSY, "{account}: nothing started for {gap:?}");
+        println!("{account}: {gap:?} without a call at most; a start took {busy:?}");
+        // Leases are given up at the end of a drain, and looked for every quarter of their time. A machine on which a
+        // process takes seconds to start takes as long for everything else: for a drain, and for whoever takes over.
+        let bound = Duration::from_secs(1) + LEASE / 4 + busy * 2;
+        assert!(gap < bound, "{account}: nothing started for {gap:?}, more than {bound:?}");
     }
     judge(fleet).await;
 }
@@ -133,6 +139,25 @@ async fn a_killed_replica_is_replaced_within_ten_seconds() {
 
 fn takeover(fleet: &Fleet, from: usize) -> bool {
     fleet.dialer_of(ACCOUNT).is_some_and(|dialer| dialer != from)
+}
+
+/// Connections on which nothing is ever answered again, and nobody says so: what was under way is given up, the pools are
+/// filled anew, and a stop does not wait for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connections_are_given_up() {
+    let fleet = dialing(json!({"lease_ttl": "2s"})).await;
+    for silence in [Mode::HalfOpen(Way::Back), Mode::BlackHole] {
+        for link in &fleet.database {
+            link.set(silence);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for link in &fleet.database {
+            link.set(Mode::Open);
+        }
+        let before = fleet.calls();
+        fleet.calls_reach(before + 40, PATIENCE).await;
+    }
+    judge(fleet).await;
 }
 
 /// A stop that outlasts the lease: when the process goes on, its permits are void and another one dials.

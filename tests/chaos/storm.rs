@@ -152,7 +152,7 @@ async fn whatever_goes_wrong_nobody_is_rung_twice_and_nothing_is_lost() {
         fleet.add_campaign(account, &leads(number, storm.leads), &definition(account)).await;
     }
     fleet.start_all().await;
-    fleet.calls_reach(20, Duration::from_secs(60)).await;
+    fleet.calls_reach(20, Duration::from_secs(180)).await;
 
     let began = Instant::now();
     let mut played: BTreeMap<Kind, usize> = BTreeMap::new();
