@@ -6,7 +6,7 @@ WITH_POSTGRES = $(CARGO) run --locked --quiet --example with_postgres --
 .DEFAULT_GOAL := help
 SEEDS ?= 10000
 MINUTES ?= 15
-.PHONY: help demo test simulate soak chaos bench ci fmt-check lint doc deny prepare sqlx-check
+.PHONY: help demo test simulate soak chaos mutations bench ci fmt-check lint doc deny prepare sqlx-check
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,10 @@ soak: ## Run the campaigns of the process tests at full length (2,000 leads; 500
 chaos: ## Break processes, databases and networks for MINUTES (15) while three daemons dial; OUTDIAL_CHAOS_SEED=7 replays one
 	@scripts/ensure-postgres
 	OUTDIAL_CHAOS_MINUTES=$(MINUTES) $(CARGO) test --locked --test chaos -- --test-threads=1 --nocapture
+
+mutations: ## Switch off each safeguard in turn, in a copy, and see that a test notices
+	@scripts/ensure-postgres
+	scripts/mutations
 
 bench: ## Measure whole call lifecycles, their statements alone, and lateness
 	@scripts/ensure-postgres

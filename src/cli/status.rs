@@ -155,12 +155,19 @@ impl AccountLine {
         Some((owner.to_string(), epoch))
     }
 
+    /// Host and process of the daemon, as it called itself.
+    fn dialed_by(&self) -> String {
+        let Some((owner, _)) = self.holder() else { return "nobody".to_owned() };
+        let name = self.status.as_ref().and_then(|status| status.holder_name.clone());
+        name.unwrap_or_else(|| owner.chars().take(8).collect())
+    }
+
     fn row(&self) -> [String; 8] {
         let limits = self.limits.as_ref().map(|account| &account.limits);
         let limit = |of: fn(&crate::config::AccountLimits) -> u32| limits.map(of);
         [
             self.name.to_string(),
-            self.holder().map_or_else(|| "nobody".to_owned(), |(owner, _)| owner.chars().take(8).collect()),
+            self.dialed_by(),
             Self::of_limit(self.lines(), limit(|limits| limits.concurrent_calls.get())),
             Self::of_limit(self.starts_minute.into(), limit(|limits| limits.calls_per_minute.get())),
             Self::of_limit(self.starts_day.into(), limit(|limits| limits.calls_per_day.get())),
@@ -181,6 +188,12 @@ impl AccountLine {
         let Some(status) = &self.status else { return problems };
         if let Some(reason) = &status.stopped {
             problems.push(format!("stopped: {reason}"));
+        }
+        if let Some((reason, since)) = &status.missing {
+            problems.push(format!(
+                "attempts since {} UTC may be missing, so the provider's calls are compared first: {reason}",
+                utc(*since)
+            ));
         }
         if let Some((problem, since, next_check_at)) = &status.problem {
             let next = next_check_at.map_or_else(String::new, |at| format!(", looked at again {} UTC", utc(at)));
@@ -210,6 +223,7 @@ impl AccountLine {
             "account": self.name,
             "configured": self.limits.is_some(),
             "holder": self.holder().map(|(owner, _)| owner),
+            "holder_name": status.and_then(|status| status.holder_name.as_ref()),
             "epoch": self.holder().map(|(_, epoch)| epoch),
             "dialing": self.count(|status| status.dialing),
             "placed": self.count(|status| status.placed),
@@ -224,6 +238,9 @@ impl AccountLine {
             "stopped": status.and_then(|status| status.stopped.as_ref()),
             "problem": status.and_then(|status| status.problem.as_ref()).map(|(problem, since, next_check_at)| {
                 json!({ "problem": problem, "since": since, "next_check_at": next_check_at })
+            }),
+            "missing": status.and_then(|status| status.missing.as_ref()).map(|(reason, since)| {
+                json!({ "reason": reason, "since": since })
             }),
             "pending_events": self.count(|status| status.pending_events),
         })

@@ -336,7 +336,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut ended = Ended::of_open(open, self.campaign_name(campaign_id), ending, summary.ended_at, reason);
         // A call that exists was asked for, within a second of its intent; without a moment it would not count as a start.
         // While our own request is not answered, its record brings the true one.
-        let unanswered = self.in_flight().contains(&open.attempt_id);
+        let unanswered = self.in_flight().contains_key(&open.attempt_id);
         ended.sent_at = ended.sent_at.or_else(|| (!unanswered).then_some(open.intent_at));
         ended.suppress = suppress;
         ended.inbox = inbox;
@@ -452,7 +452,7 @@ impl<P: Provider> Account<P> {
 
 impl Witness {
     /// When a call was made, as far as its report says so in a way that is understood.
-    fn made_at(&self, report: &CallReport) -> Option<Timestamp> {
+    pub(super) fn made_at(&self, report: &CallReport) -> Option<Timestamp> {
         report.created_at.or_else(|| self.calibration.instant(report.hints.created?))
     }
 

@@ -5,4 +5,5 @@ pub mod chain;
 pub mod clock;
 pub mod permit;
 pub mod provider;
+pub mod replica;
 pub mod store;

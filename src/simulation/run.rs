@@ -241,6 +241,7 @@ fn is_over(world: &World, elapsed: Duration) -> bool {
 fn settings(world: &World, owner: OwnerId) -> Settings {
     Settings {
         owner,
+        name: "simulated".to_owned(),
         lease_ttl: LEASE_TTL,
         zombie_horizon: ZOMBIE_HORIZON,
         request_timeout: REQUEST_TIMEOUT,

@@ -20,16 +20,17 @@ pub(super) fn begin(
     world: &mut World,
     lease: &Lease,
     intents: &[DialIntent],
+    witness: Option<AttemptId>,
     now: Timestamp,
     database_now: Duration,
 ) -> Vec<CommittedIntent> {
-    if !lease_holds(world, lease, database_now) || stopped(world, lease) {
+    if !lease_holds(world, lease, database_now) || stopped(world, lease) || forgetful(world, lease, witness) {
         return Vec::new();
     }
     intents.iter().filter_map(|intent| begin_one(world, lease, intent, now)).collect()
 }
 
-fn lease_holds(world: &World, lease: &Lease, database_now: Duration) -> bool {
+pub(super) fn lease_holds(world: &World, lease: &Lease, database_now: Duration) -> bool {
     world
         .lease
         .get(&lease.account)
@@ -38,6 +39,14 @@ fn lease_holds(world: &World, lease: &Lease, database_now: Duration) -> bool {
 
 fn stopped(world: &World, lease: &Lease) -> bool {
     world.stop.contains_key(&None) || world.stop.contains_key(&Some(lease.account.clone()))
+}
+
+/// Whether intents of the account may be missing.
+fn forgetful(world: &World, lease: &Lease, witness: Option<AttemptId>) -> bool {
+    let (noted, present) = world.line;
+    world.reconciliation.contains_key(&lease.account)
+        || noted != present
+        || witness.is_some_and(|witness| !world.attempt.contains_key(&witness))
 }
 
 fn begin_one(world: &mut World, lease: &Lease, intent: &DialIntent, now: Timestamp) -> Option<CommittedIntent> {

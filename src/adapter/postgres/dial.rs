@@ -27,6 +27,7 @@ pub(super) async fn begin_dials(
     pool: &PgPool,
     lease: &Lease,
     intents: &[DialIntent],
+    witness: Option<AttemptId>,
     now: Timestamp,
 ) -> Result<Vec<CommittedIntent>, StoreError> {
     if intents.is_empty() {
@@ -66,6 +67,7 @@ pub(super) async fn begin_dials(
         &deadlines as _,
         &newest_calls as _,
         &evidence,
+        witness.map(AttemptId::uuid),
     )
     .fetch_all(&mut *connection)
     .await

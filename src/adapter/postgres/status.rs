@@ -25,6 +25,10 @@ pub struct AccountStatus {
     pub held: i64,
     /// Who dials it, in which term; `None` when nobody holds a lease that has not run out.
     pub holder: Option<(OwnerId, Epoch)>,
+    /// What people call that daemon: host and process.
+    pub holder_name: Option<String>,
+    /// Why attempts of it may be missing, and since when.
+    pub missing: Option<(String, Timestamp)>,
     /// Why it is stopped, by its own stop or one of everything.
     pub stopped: Option<String>,
     /// Why the provider does not let it place calls, since when, and when the daemon looks again.
@@ -45,7 +49,8 @@ pub async fn account_statuses(pool: &PgPool) -> Result<Vec<AccountStatus>, Store
             union select account from open_attempt union select account from stop_order where account is not null
         )
         select k.account as "account!", o.dialing as "dialing!", o.placed as "placed!", o.in_doubt as "in_doubt!",
-               o.held as "held!", l.owner as "owner?", l.epoch as "epoch?", x.reason as "stopped?",
+               o.held as "held!", l.owner as "owner?", l.epoch as "epoch?",
+               p.name as "name?", m.reason as "missing?", m.since as "missing_since?", x.reason as "stopped?",
                s.problem as "problem?", s.since as "since?", s.next_check_at as "next_check_at?",
                (select count(*) from inbox_pending p where p.account = k.account) as "pending_events!"
         from known k
@@ -56,6 +61,8 @@ pub async fn account_statuses(pool: &PgPool) -> Result<Vec<AccountStatus>, Store
         ) o
         -- Leases live by the database's own clock.
         left join account_lease l on l.account = k.account and l.expires_at > clock_timestamp()
+        left join replica p on p.owner = l.owner
+        left join reconciliation m on m.account = k.account
         left join account_state s on s.account = k.account
         left join lateral (
             select reason from stop_order t where t.account is null or t.account = k.account
@@ -75,6 +82,8 @@ pub async fn account_statuses(pool: &PgPool) -> Result<Vec<AccountStatus>, Store
             placed: row.placed,
             in_doubt: row.in_doubt,
             held: row.held,
+            holder_name: row.name,
+            missing: row.missing.zip(row.missing_since).map(|(reason, since)| (reason, since.to_jiff())),
             holder: row.owner.zip(row.epoch).map(|(owner, epoch)| (OwnerId(owner), Epoch(epoch))),
             stopped: row.stopped,
             problem: row
