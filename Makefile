@@ -5,7 +5,8 @@ WITH_POSTGRES = $(CARGO) run --locked --quiet --example with_postgres --
 
 .DEFAULT_GOAL := help
 SEEDS ?= 10000
-.PHONY: help demo test simulate soak mutations bench ci fmt-check lint doc deny prepare sqlx-check deb deploy-check systemd-test
+MINUTES ?= 15
+.PHONY: help demo test simulate soak chaos mutations bench ci fmt-check lint doc deny prepare sqlx-check deb deploy-check systemd-test
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +29,10 @@ simulate: ## Play SEEDS runs of the engine in an imagined world (SEEDS=10000); O
 soak: ## Run the campaigns of the process tests at full length (2,000 leads; 500 for each of five providers)
 	@scripts/ensure-postgres
 	OUTDIAL_SOAK=1 $(WITH_POSTGRES) $(CARGO) test --locked --test process -- --test-threads=1 --nocapture campaign:: kill:: brands::
+
+chaos: ## Break processes, databases and networks for MINUTES (15) while three daemons dial; OUTDIAL_CHAOS_SEED=7 replays one
+	@scripts/ensure-postgres
+	OUTDIAL_CHAOS_MINUTES=$(MINUTES) $(CARGO) test --locked --test chaos -- --test-threads=1 --nocapture
 
 mutations: ## Switch off each safeguard in turn, in a copy, and see that a test notices
 	@scripts/ensure-postgres

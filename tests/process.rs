@@ -6,12 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
 mod process {
-    pub mod support {
-        pub mod daemon;
-        pub mod database;
-        pub mod judge;
-        pub mod world;
-    }
     mod account;
     mod brands;
     mod campaign;
@@ -21,5 +15,6 @@ mod process {
     mod person;
     mod signals;
     mod supervised;
+    pub mod support;
     mod webhook;
 }
