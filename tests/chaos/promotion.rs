@@ -115,7 +115,7 @@ async fn commits_that_a_promotion_loses_ring_nobody_twice() {
     replication.set(Mode::BlackHole);
     let heard = standby.value("select pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0')::bigint").await;
     let before = fleet.calls();
-    fleet.calls_reach(before + 60, PATIENCE).await;
+    fleet.calls_reach(before + 100, PATIENCE).await;
     let written = fleet.server.value("select pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint").await;
     assert!(written > heard, "the primary has committed what the standby has not");
     let committed: i64 = fleet.world.database.value("select count(*) from attempt").await;
