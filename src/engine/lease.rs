@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::domain::id::{AccountName, AttemptId};
 use crate::port::clock::Clock;
@@ -154,7 +154,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let pulse = self.store.beat(&beat).await?;
         let took = self.clock.monotonic().duration_since(asked_at);
         if let Some(problem) = &pulse.went_back {
-            error!(
+            warn!(
                 "No account dials until its provider's calls were compared with the attempts: {problem}. What was \
                  committed last may be missing"
             );

@@ -28,6 +28,8 @@ fn stage(daemon: Value) -> Stage {
         "concurrent_calls": LIMITS.lines, "requests_per_minute": LIMITS.per_minute * 10,
     });
     merge(&mut stage.account, json!({"limits": limits, "list_lag_max": "1m", "settle_after": "1m"}));
+    // Longer than any process is stopped here.
+    merge(&mut stage.daemon, json!({"zombie_horizon": "25s"}));
     merge(&mut stage.daemon, daemon);
     stage.simulator.mix.refused_numbers = 0.0;
     stage
