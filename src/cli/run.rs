@@ -84,6 +84,7 @@ impl Daemon {
         let listener = http::bind(config.http.listen).await.map_err(Failure::world)?;
         let address = listener.local_addr().context("read the address of http.listen")?;
         let store = PostgresStore::open(database.dial_pool.clone()).await.context("open the store")?;
+        let store = store.steered_by(database.steering_pool.clone());
         let inbox = PostgresStore::open(database.pool.clone()).await.context("open the store of the receiver")?;
         info!(
             version = env!("CARGO_PKG_VERSION"),

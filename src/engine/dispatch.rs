@@ -499,6 +499,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report.begun = committed.len();
         self.count_begun(account, &intents, &committed);
         let ids: Vec<AttemptId> = committed.iter().map(CommittedIntent::attempt_id).collect();
+        mine.forget_all_but(&ids);
         let Some(last) = ids.last() else { return Ok(()) };
         lock(&self.replica).saw_committed(*last, self.clock.monotonic());
         let now = self.clock.now();
@@ -583,9 +584,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 }
 
-/// Attempts of one batch that this process answers for; those not kept are given up when the batch is done.
+/// Attempts of one batch that this process answers for; those not kept are given up when the batch is done, and known as
+/// never permitted from then on.
 struct InFlight<'a, S: Store, P: Provider, C: Clock> {
     engine: &'a Engine<S, P, C>,
+    account: AccountName,
     pending: BTreeSet<AttemptId>,
 }
 
@@ -593,7 +596,13 @@ impl<'a, S: Store, P: Provider, C: Clock> InFlight<'a, S, P, C> {
     fn add(engine: &'a Engine<S, P, C>, account: &AccountName, attempts: impl Iterator<Item = AttemptId>) -> Self {
         let pending: BTreeSet<_> = attempts.collect();
         engine.in_flight().extend(pending.iter().map(|attempt_id| (*attempt_id, account.clone())));
-        Self { engine, pending }
+        Self { engine, account: account.clone(), pending }
+    }
+
+    /// The others were certainly not begun.
+    fn forget_all_but(&mut self, begun: &[AttemptId]) {
+        let mut in_flight = self.engine.in_flight();
+        self.pending.retain(|attempt_id| begun.contains(attempt_id) || in_flight.remove(attempt_id).is_none());
     }
 
     /// This one's end will be recorded; whoever records it takes it out.
@@ -604,6 +613,10 @@ impl<'a, S: Store, P: Provider, C: Clock> InFlight<'a, S, P, C> {
 
 impl<S: Store, P: Provider, C: Clock> Drop for InFlight<'_, S, P, C> {
     fn drop(&mut self) {
+        let now = self.engine.clock.monotonic();
+        // Known as unpermitted before it is no longer in flight, so that nobody finds it in between.
+        let given_up = self.pending.iter().map(|attempt_id| (*attempt_id, (self.account.clone(), now)));
+        lock(&self.engine.unpermitted).extend(given_up);
         let mut in_flight = self.engine.in_flight();
         for attempt_id in &self.pending {
             in_flight.remove(attempt_id);

@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::assistant::Assistant;
@@ -64,6 +65,8 @@ pub struct Engine<S, P, C> {
     view: RwLock<Arc<View>>,
     draining: AtomicBool,
     in_flight: Mutex<BTreeMap<AttemptId, AccountName>>,
+    /// Attempts that were begun here, perhaps durably, and certainly never permitted; since when that is so.
+    unpermitted: Mutex<BTreeMap<AttemptId, (AccountName, Instant)>>,
     replica: Mutex<lease::Replica>,
     /// Wakes the pass that takes leases: one is free.
     lease_wake: Notify,
@@ -151,6 +154,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             accounts,
             draining: AtomicBool::new(false),
             in_flight: Mutex::new(BTreeMap::new()),
+            unpermitted: Mutex::new(BTreeMap::new()),
             replica: Mutex::new(lease::Replica::default()),
             lease_wake: Notify::new(),
             tasks: TaskTracker::new(),

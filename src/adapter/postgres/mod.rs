@@ -58,6 +58,8 @@ use floor::Floors;
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     pool: PgPool,
+    /// Leases and what steers dialing never wait behind the work they steer.
+    steering: PgPool,
     installation: Installation,
     floors: Arc<Floors>,
     round: Arc<history::Round>,
@@ -70,7 +72,14 @@ impl PostgresStore {
     /// When the database cannot be read, or is not migrated.
     pub async fn open(pool: PgPool) -> Result<Self, StoreError> {
         let installation = control::installation(&pool).await?;
-        Ok(Self { pool, installation, floors: Arc::default(), round: Arc::default() })
+        Ok(Self { steering: pool.clone(), pool, installation, floors: Arc::default(), round: Arc::default() })
+    }
+
+    /// The same with connections of their own for signs of life, leases and the control tables: a lock that a person holds
+    /// on a table fills a pool within seconds, and must not cost the leases.
+    #[must_use]
+    pub fn steered_by(self, steering: PgPool) -> Self {
+        Self { steering, ..self }
     }
 
     /// The pool, for read models and house keeping that are no part of the engine's store.
@@ -85,15 +94,15 @@ impl Store for PostgresStore {
     }
 
     async fn beat(&self, beat: &Beat<'_>) -> Result<Pulse, StoreError> {
-        answered(replica::beat(&self.pool, beat)).await
+        answered(replica::beat(&self.steering, beat)).await
     }
 
     async fn renew_leases(&self, request: &LeaseRequest<'_>) -> Result<Vec<Lease>, StoreError> {
-        answered(lease::renew_leases(&self.pool, request)).await
+        answered(lease::renew_leases(&self.steering, request)).await
     }
 
     async fn release_leases(&self, owner: OwnerId, accounts: &[AccountName]) -> Result<(), StoreError> {
-        answered(lease::release_leases(&self.pool, owner, accounts)).await
+        answered(lease::release_leases(&self.steering, owner, accounts)).await
     }
 
     async fn restore_attempt(&self, lease: &Lease, lost: &LostAttempt, now: Timestamp) -> Result<Restored, StoreError> {
@@ -109,7 +118,7 @@ impl Store for PostgresStore {
     }
 
     async fn control(&self) -> Result<Control, StoreError> {
-        answered(control::control(&self.pool)).await
+        answered(control::control(&self.steering)).await
     }
 
     async fn open_attempts(&self, account: &AccountName) -> Result<Vec<OpenAttempt>, StoreError> {
