@@ -121,7 +121,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     ) -> Result<Timestamp, NotSent> {
         let account = &self.accounts[&name];
         #[cfg(test)]
-        if super::mutation::Mutation::NoLastLook.is_made() {
+        if crate::port::mutation::Mutation::NoLastLook.is_made() {
             account.give_back(start.campaign.campaign_id);
             return Ok(self.clock.now());
         }
@@ -131,7 +131,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             if monotonic >= start.not_after {
                 return Err(NotSent::PermitExpired);
             }
-            if monotonic >= start.lease.deadline {
+            let lease_ended = monotonic >= start.lease.deadline;
+            #[cfg(test)]
+            let lease_ended = lease_ended && !crate::port::mutation::Mutation::LeaseFenceOff.is_made();
+            if lease_ended {
                 return Err(NotSent::LeaseEnded);
             }
             let now = self.clock.now();
@@ -197,6 +200,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let now = self.clock.now();
         let attempt_id = start.intent.attempt_id;
         let assistant_id = &start.intent.assistant_id;
+        #[cfg(test)]
+        let reply = match reply {
+            PlaceReply::Unknown { reason, .. } if crate::port::mutation::Mutation::NoDoubt.is_made() => {
+                PlaceReply::NotPlaced(NotPlaced::Unreachable { reason })
+            }
+            reply => reply,
+        };
         let not_placed = match reply {
             PlaceReply::Placed { call_id } => {
                 lock(&account.roster).trusts.placed(assistant_id, granted);

@@ -197,7 +197,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut changes = Vec::new();
         for attempt in open.iter().filter(|attempt| attempt.state == OpenState::Dialing) {
             #[cfg(test)]
-            if attempt.owner != lease.lease.owner && super::mutation::Mutation::RescueRequeues.is_made() {
+            if attempt.owner != lease.lease.owner && crate::port::mutation::Mutation::RescueRequeues.is_made() {
                 let campaign = self.campaign_name(attempt.attempt_id.key().campaign_id);
                 let again = Ending::NotPlaced { retry_at: now };
                 self.finish(name, &[Ended::of_open(attempt, campaign, again, now, String::new())]).await?;

@@ -1,5 +1,5 @@
 //! The real engine in an imagined world: virtual time, a database in memory, telephones that misbehave, people who change
-//! their minds, and a daemon that dies between any two steps.
+//! their minds, and up to three replicas, each of which is killed, stopped or drained between any two steps.
 //!
 //! One seed is one run, the same on every machine. After each step the promises are checked from outside. A failure
 //! prints its seed and the last lines of its trace: `OUTDIAL_SIM_SEED=7` replays that seed alone, with every line;
@@ -7,15 +7,20 @@
 
 mod clock;
 mod judge;
+mod past;
 mod people;
+mod process;
+mod replica;
 mod run;
 mod scenario;
+mod step;
+mod takeover;
 mod telephone;
 mod timeline;
 pub(crate) mod trace;
 mod world;
 
-use crate::engine::mutation::Mutation;
+use crate::port::mutation::Mutation;
 
 use run::{Report, play};
 use world::Stats;

@@ -7,6 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::attempt::{MatchBasis, OpenState};
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AttemptId, AttemptKey, ProviderCallId};
+#[cfg(test)]
+use crate::port::mutation::Mutation;
 use crate::port::permit::CommittedIntent;
 use crate::port::store::{DialIntent, DueKey, Lease, OpenAttempt, OpenChange, PersonFacts, ReplyFact, ReplyRecord};
 
@@ -23,7 +25,10 @@ pub(super) fn begin(
     now: Timestamp,
     database_now: Duration,
 ) -> Vec<CommittedIntent> {
-    if !lease_holds(world, lease, database_now) || stopped(world, lease) {
+    let fenced = !lease_holds(world, lease, database_now);
+    #[cfg(test)]
+    let fenced = fenced && !Mutation::LeaseFenceOff.is_made();
+    if fenced || stopped(world, lease) {
         return Vec::new();
     }
     intents.iter().filter_map(|intent| begin_one(world, lease, intent, now)).collect()
@@ -63,12 +68,25 @@ fn begin_one(world: &mut World, lease: &Lease, intent: &DialIntent, now: Timesta
         put_off(world, due, now);
         return None;
     }
+    #[cfg(test)]
+    forget_person(world, &due.phone);
     if world.open_attempt.contains_key(&due.phone) {
         return None;
     }
     world.take_due(due);
     world.insert_open(open_attempt(lease, intent, now), &intent.evidence);
     Some(CommittedIntent::acknowledged_by_database(intent.attempt_id))
+}
+
+/// Mistakes: the row that keeps a person from being called is not there.
+#[cfg(test)]
+fn forget_person(world: &mut World, phone: &crate::domain::phone::PhoneNumber) {
+    let Some(open) = world.open_attempt.get(phone) else { return };
+    let held = open.state == OpenState::Held;
+    if Mutation::PersonMutexOff.is_made() || (held && Mutation::HeldLockOff.is_made()) {
+        let id = open.attempt_id;
+        world.take_open(id);
+    }
 }
 
 fn put_off(world: &mut World, due: &DueKey, now: Timestamp) {
