@@ -74,7 +74,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Whether this replica takes itself for the one that dials the account.
     #[cfg(test)]
     pub(crate) fn dials_account(&self, name: &AccountName) -> bool {
-        self.held_lease(&self.accounts[name]).is_some()
+        let held = lock(&self.accounts[name].lease).clone();
+        held.is_some_and(|held| self.clock.monotonic() < held.deadline)
     }
 
     /// How often leases are renewed.

@@ -201,11 +201,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let attempt_id = start.intent.attempt_id;
         let assistant_id = &start.intent.assistant_id;
         #[cfg(test)]
-        let reply = match reply {
+        let reply = match &reply {
             PlaceReply::Unknown { reason, .. } if crate::port::mutation::Mutation::NoDoubt.is_made() => {
-                PlaceReply::NotPlaced(NotPlaced::Unreachable { reason })
+                PlaceReply::NotPlaced(NotPlaced::Unreachable { reason: reason.clone() })
             }
-            reply => reply,
+            PlaceReply::Placed { .. } | PlaceReply::NotPlaced(_) | PlaceReply::Unknown { .. } => reply,
         };
         let not_placed = match reply {
             PlaceReply::Placed { call_id } => {

@@ -321,6 +321,10 @@ impl World {
             return Some("the campaign");
         }
         let lead = state.leads.get(&due.lead_id)?;
+        let noted = tables.lead_change.values().any(|changed| *changed == due.lead_id);
+        if noted && tables.has_open_attempt(due.lead_id) {
+            return Some("a change that waits for its open attempt");
+        }
         if !allowed(plan, *lead.zone.last(), now) {
             return Some("the window");
         }

@@ -89,3 +89,40 @@ impl World {
         self.make_copy(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::trace::LogEvents;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_people_wrote_since_the_copy_is_lost() {
+        let world = World::new(7, false, LogEvents::default());
+        let (id, lead_id) = {
+            let state = world.state();
+            (*state.campaigns.keys().next().unwrap(), *state.leads.keys().next().unwrap())
+        };
+        let now = world.clock.now();
+        world.make_copy(now);
+        world.clock.sleep(Duration::from_secs(1)).await;
+        world.store.set_campaign_state(id, CampaignState::Paused);
+        world.store.add_stop(None, "stopped by hand");
+        assert!(world.store.delete_lead(lead_id));
+        {
+            let mut state = world.state();
+            let now = world.clock.now();
+            state.campaigns.get_mut(&id).unwrap().state.set(now, CampaignState::Paused);
+            state.stops.set(now, BTreeSet::from([None]));
+            state.leads.get_mut(&lead_id).unwrap().exists.set(now, false);
+        }
+        world.go_back(world.clock.now());
+        let state = world.state();
+        assert_eq!(*state.campaigns[&id].state.last(), CampaignState::Active);
+        assert!(state.stops.last().is_empty() && *state.leads[&lead_id].exists.last());
+        assert!(state.past.is_some(), "the next copy is made at once");
+        world.store.inspect(|tables| {
+            assert_eq!(tables.campaign[&id].state, CampaignState::Active);
+            assert!(tables.stop.is_empty() && tables.lead.contains_key(&lead_id));
+        });
+    }
+}

@@ -14,6 +14,7 @@ use crate::domain::report::Source;
 use crate::port::clock::Clock;
 use crate::port::store::{InboxEvent, Store, Suppression};
 
+use super::judge::due_rows;
 use super::replica::Replica;
 use super::scenario::{ZONES, lead, phone, pick, windows};
 use super::telephone::{body, webhooks};
@@ -206,20 +207,55 @@ impl World {
         let scope = state.dice.random_bool(0.3).then_some(campaign);
         let lasting = state.dice.random_bool(0.5).then(|| now + self.units(30.0));
         let present = state.suppressed.get(&(phone, scope)).is_some_and(|entry| entry.last().is_some());
-        let entry = if present {
+        if present {
             self.store.remove_suppression(&phone, scope);
-            None
+            self.note(state, &format!("suppression of {phone} in {scope:?} is taken back"));
+            self.know_suppressed(state, phone, scope, None, now);
         } else {
-            let entry = Suppression { reason: "asked".to_owned(), expires_at: lasting };
-            self.store.add_suppression(&phone, scope, entry);
-            Some(lasting)
-        };
-        self.note(state, &format!("suppression of {phone} in {scope:?}: {entry:?}"));
-        state
-            .suppressed
-            .entry((phone, scope))
-            .or_insert_with(|| super::timeline::Timeline::new(self.scenario.origin, None))
-            .set(now, entry);
+            self.suppress(state, phone, scope, lasting, now);
+        }
+    }
+
+    /// The answer to a peek takes its time, and meanwhile one who is due asks not to be called.
+    pub fn somebody_minds(&self, state: &mut State) -> bool {
+        if state.calm || self.scenario.faults.user == 0.0 || !state.dice.random_bool(0.03) {
+            return false;
+        }
+        let now = self.clock.now();
+        let due = self
+            .store
+            .inspect(|tables| due_rows(tables).into_iter().filter(|due| due.due_at <= now).collect::<Vec<_>>());
+        if due.is_empty() {
+            return false;
+        }
+        let phone = due[state.dice.random_range(0..due.len())].phone;
+        self.suppress(state, phone, None, Some(now + self.units(30.0)), now);
+        true
+    }
+
+    fn suppress(
+        &self,
+        state: &mut State,
+        phone: PhoneNumber,
+        scope: Option<CampaignId>,
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        self.store.add_suppression(&phone, scope, Suppression { reason: "asked".to_owned(), expires_at: until });
+        self.note(state, &format!("suppression of {phone} in {scope:?}: until {until:?}"));
+        self.know_suppressed(state, phone, scope, Some(until), now);
+    }
+
+    fn know_suppressed(
+        &self,
+        state: &mut State,
+        phone: PhoneNumber,
+        scope: Option<CampaignId>,
+        entry: Option<Option<Timestamp>>,
+        now: Timestamp,
+    ) {
+        let timeline = state.suppressed.entry((phone, scope));
+        timeline.or_insert_with(|| super::timeline::Timeline::new(self.scenario.origin, None)).set(now, entry);
     }
 
     fn edit_lead(&self, state: &mut State, lead_id: LeadId, phones: u32, now: Timestamp) {

@@ -60,6 +60,7 @@ impl Replica {
         let Some(driver) = self.driver.take() else { return };
         let (world, process, engine) = (Arc::clone(world), Arc::clone(&self.process), Arc::clone(&self.engine));
         tokio::spawn(async move {
+            process.goes_on().await;
             let stops = world.state().machines[process.machine].stops;
             let drained = driver.drain(&engine).await;
             process.goes_on().await;

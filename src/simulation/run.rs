@@ -179,7 +179,7 @@ impl<'a> Director<'a> {
         let drains = state.dice.random_bool(0.3);
         let kill_at = state.dice.random_range(1..150);
         let drain_after = Duration::from_millis(state.dice.random_range(500..30_000));
-        let stop_at = state.dice.random_range(20..2_000);
+        let stop_at = state.dice.random_range(20..1_000);
         let stops = !state.calm && !self.world.scenario.stop_max.is_zero();
         place.drain_at = (!last && drains).then_some(elapsed + drain_after);
         let present = &mut state.machines[machine];

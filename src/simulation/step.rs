@@ -22,7 +22,7 @@ const CHECK_EVERY: u64 = 20;
 const RUNS_FOR: Duration = Duration::from_millis(500);
 /// How likely a process is killed, or stopped, just when a request has been let go and is not on the wire yet; if it is
 /// to be killed or stopped at all.
-const STRUCK_AT_THE_DOOR: (f64, f64) = (0.02, 0.05);
+const STRUCK_AT_THE_DOOR: (f64, f64) = (0.05, 0.1);
 
 /// What lies between one process and the database.
 pub(super) struct Wire {
@@ -81,6 +81,9 @@ impl World {
         self.read_logs(state);
         if self.strike(state, process, busy) {
             return (Fault::None, Duration::ZERO);
+        }
+        if (method, point, fault) == ("peek_due", Point::After, Fault::None) && self.somebody_minds(state) {
+            return (fault, Duration::from_millis(state.dice.random_range(500..3_000)));
         }
         (fault, self.slowness(state))
     }
@@ -168,7 +171,7 @@ impl World {
         let span = Duration::from_millis(state.dice.random_range(20..=longest));
         self.note(state, &format!("{} is stopped for {span:?}", process.name()));
         process.stop(span);
-        let next = state.dice.random_range(100..3_000);
+        let next = state.dice.random_range(50..1_500);
         let machine = &mut state.machines[process.machine];
         machine.stop_at = Some(machine.steps + next);
         machine.runs_until = elapsed + span + RUNS_FOR;
