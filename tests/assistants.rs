@@ -68,8 +68,9 @@ impl Scene {
             connect_timeout: Duration::from_secs(10),
         };
         let client = AnyProvider::Autocalls(Box::new(Autocalls::new(options).unwrap()));
-        let store = MemoryStore::new(Installation::new(7), Arc::new(|| Duration::ZERO));
         let clock = ScaledClock::starting_at(NOW.parse::<Timestamp>().unwrap(), 1).unwrap();
+        let database_clock = move || clock.real_now().duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
+        let store = MemoryStore::new(Installation::new(7), Arc::new(database_clock));
         let account = AccountName::new("main");
         let engine = Engine::new(store.clone(), clock, settings(), vec![(account_settings(&account), client)]);
         let list = store.insert_list("spring");
@@ -152,6 +153,7 @@ impl Scene {
 fn settings() -> Settings {
     Settings {
         owner: OwnerId(Uuid::from_u128(1)),
+        name: "test".to_owned(),
         lease_ttl: Duration::from_secs(600),
         zombie_horizon: Duration::from_secs(60),
         request_timeout: Duration::from_secs(10),

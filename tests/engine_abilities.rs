@@ -47,6 +47,10 @@ impl Clock for TestClock {
         Timestamp::from_microsecond(at.as_microsecond()).unwrap()
     }
 
+    fn wall(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::try_from(self.began.elapsed()).expect("tests are short")
+    }
+
     fn monotonic(&self) -> Instant {
         Instant::now()
     }
@@ -235,6 +239,7 @@ fn scene(
     };
     let settings = Settings {
         owner: OwnerId(Uuid::from_u128(1)),
+        name: "test".to_owned(),
         lease_ttl: Duration::from_secs(6),
         zombie_horizon: Duration::from_secs(600),
         request_timeout: Duration::from_secs(15),

@@ -10,6 +10,7 @@ mod support {
     pub mod harness;
     pub mod memory;
     pub mod postgres;
+    pub mod replicas;
     pub mod scene;
 }
 
@@ -106,6 +107,17 @@ macro_rules! for_every_case {
                 a_campaign_says_why_it_is_not_dialed,
                 a_roster_replaces_the_one_before,
                 a_changed_assistant_is_noticed_once_or_pauses_until_resumed,;
+            replicas:
+                replicas_know_how_many_share_their_accounts,
+                nobody_takes_more_than_its_share,
+                what_was_acknowledged_and_is_gone_stops_every_account,
+                an_intent_needs_the_one_before_it,
+                on_another_history_nothing_begins_before_a_beat_has_seen_it,
+                a_lost_attempt_is_open_again_with_its_call,
+                a_lost_attempt_may_have_a_higher_number,
+                a_lost_attempt_waits_for_its_person_and_its_lead,
+                a_lost_attempt_of_a_lead_that_is_done_is_noted,
+                without_a_token_the_waiting_lead_with_the_phone_is_meant,;
         }
     };
 }
@@ -185,7 +197,7 @@ mod faults {
             let scene = Scene::set(MemoryHarness::new()).await;
             let due = scene.due_lead(&phone(1)).await;
             let store = struck(&scene.h.store, "begin_dials", point, fault);
-            let answer = store.begin_dials(&scene.lease, &[scene.intent(&due)], at(10)).await;
+            let answer = store.begin_dials(&scene.lease, &[scene.intent(&due)], None, at(10)).await;
             let nothing_written = matches!(answer, Err(StoreError::Unavailable(_)));
             assert!(answer.is_err(), "{point:?} {fault:?}");
             assert!(!(nothing_written && begun), "who hears that nothing was written may trust it");
@@ -216,7 +228,7 @@ mod faults {
             let scene = Scene::set(MemoryHarness::new()).await;
             let due = scene.due_lead(&phone(1)).await;
             let intents = [scene.intent(&due)];
-            let done = cut(scene.store().begin_dials(&scene.lease, &intents, at(10)), polls);
+            let done = cut(scene.store().begin_dials(&scene.lease, &intents, None, at(10)), polls);
             assert_eq!(done, answered, "after {polls} polls");
             assert_eq!(scene.open(intents[0].attempt_id).await.is_some(), begun, "after {polls} polls");
             assert_eq!(scene.h.due(scene.campaign, due.lead_id).await.is_none(), begun, "after {polls} polls");

@@ -179,6 +179,10 @@ impl Clock for ScaledClock {
         Self::now(self)
     }
 
+    fn wall(&self) -> Timestamp {
+        self.real_now()
+    }
+
     fn monotonic(&self) -> tokio::time::Instant {
         tokio::time::Instant::now()
     }

@@ -104,6 +104,7 @@ fn settings(config: &Config) -> Settings {
     let daemon = &config.daemon;
     Settings {
         owner: OwnerId(Uuid::new_v4()),
+        name: replica_name(),
         lease_ttl: real(daemon.lease_ttl),
         zombie_horizon: real(daemon.zombie_horizon),
         request_timeout: real(daemon.request_timeout),
@@ -115,6 +116,13 @@ fn settings(config: &Config) -> Settings {
         },
         periods: Periods::default(),
     }
+}
+
+/// Host and process, as an operator looks for them.
+fn replica_name() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let host: String = host.unwrap_or_else(|| "unknown".to_owned()).chars().take(180).collect();
+    format!("{host}:{}", std::process::id())
 }
 
 fn account_settings(config: &Config, name: &AccountName, account: &AccountConfig) -> AccountSettings {

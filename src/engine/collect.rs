@@ -240,8 +240,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     outbox.marks.extend(items.iter().map(|item| (item.event.inbox_id, item.aside())));
                     if open.state != OpenState::Placed {
                         // Evidence that it rang or rings: no longer in doubt.
-                        let reply =
-                            ReplyFact::Placed { call_id, poll_at: now + account.first_read_after(&open.assistant_id) };
+                        let poll_at = now + account.first_read_after(&open.assistant_id);
+                        let unanswered = open.state == OpenState::Dialing;
+                        let deadline_at = unanswered.then(|| now + self.line_max(account, &open.assistant_id));
+                        let reply = ReplyFact::Placed { call_id, poll_at, deadline_at };
                         outbox.replies.push(ReplyRecord { attempt_id, sent_at: None, reply });
                     }
                 }
@@ -253,7 +255,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     if open.state != OpenState::Placed {
                         // What only the other half can complete is not read again for it.
                         let poll_at = if read_wanted { now } else { until };
-                        let reply = ReplyFact::Placed { call_id, poll_at };
+                        let reply = ReplyFact::Placed { call_id, poll_at, deadline_at: None };
                         outbox.replies.push(ReplyRecord { attempt_id, sent_at: None, reply });
                     } else if read_wanted {
                         outbox.changes.push(OpenChange { poll_at: Some(now), ..OpenChange::note(open) });
@@ -336,7 +338,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut ended = Ended::of_open(open, self.campaign_name(campaign_id), ending, summary.ended_at, reason);
         // A call that exists was asked for, within a second of its intent; without a moment it would not count as a start.
         // While our own request is not answered, its record brings the true one.
-        let unanswered = self.in_flight().contains(&open.attempt_id);
+        let unanswered = self.in_flight().contains_key(&open.attempt_id);
         ended.sent_at = ended.sent_at.or_else(|| (!unanswered).then_some(open.intent_at));
         ended.suppress = suppress;
         ended.inbox = inbox;
@@ -452,7 +454,7 @@ impl<P: Provider> Account<P> {
 
 impl Witness {
     /// When a call was made, as far as its report says so in a way that is understood.
-    fn made_at(&self, report: &CallReport) -> Option<Timestamp> {
+    pub(super) fn made_at(&self, report: &CallReport) -> Option<Timestamp> {
         report.created_at.or_else(|| self.calibration.instant(report.hints.created?))
     }
 

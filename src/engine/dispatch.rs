@@ -102,9 +102,18 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             return Some("the database has not answered for more than a second".to_owned());
         }
         let standing = || lock(&account.health).problem().map(str::to_owned);
-        view.account_problem(&account.settings.name).or_else(standing).or_else(|| account.held_back(now)).or_else(
-            || self.held_lease(account).is_none().then(|| "another daemon holds the account's lease".to_owned()),
-        )
+        let lease = || match self.held_lease(account) {
+            None => Some("another daemon holds the account's lease".to_owned()),
+            Some(_) if account.handing_over.load(Ordering::Acquire) => {
+                Some("the account is about to be dialed by another daemon".to_owned())
+            }
+            Some(_) => None,
+        };
+        view.account_problem(&account.settings.name)
+            .or_else(|| self.clock_problem())
+            .or_else(standing)
+            .or_else(|| account.held_back(now))
+            .or_else(lease)
     }
 
     /// Starts what is due and allowed, as far as rates and lines reach.
@@ -465,8 +474,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let account = &self.accounts[name];
         let intents: Vec<DialIntent> = plans.iter().map(|plan| plan.intent.clone()).collect();
         // Known as ours from before the commit, so that no other pass takes them for left behind.
-        let mut mine = InFlight::add(self, intents.iter().map(|intent| intent.attempt_id));
+        let mut mine = InFlight::add(self, name, intents.iter().map(|intent| intent.attempt_id));
         let permits_since = self.clock.monotonic();
+        let witness = lock(&self.replica).witness(permits_since);
         #[cfg(test)]
         if crate::port::mutation::Mutation::IntentAfterRequest.is_made() {
             for plan in plans {
@@ -475,9 +485,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 self.send(name, lease.clone(), intent, plan, permits_since + PERMIT_VALID);
             }
             self.clock.sleep(PERMIT_VALID / 4).await;
-            return self.store.begin_dials(&lease.lease, &intents, now).await.map(drop);
+            return self.store.begin_dials(&lease.lease, &intents, witness, now).await.map(drop);
         }
-        let committed = match self.store.begin_dials(&lease.lease, &intents, now).await {
+        let committed = match self.store.begin_dials(&lease.lease, &intents, witness, now).await {
             Ok(committed) => committed,
             Err(StoreError::CommitUnknown(source)) => {
                 // Whatever is there was never permitted: the poll pass finds it and ends it as not placed.
@@ -489,9 +499,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report.begun = committed.len();
         self.count_begun(account, &intents, &committed);
         let ids: Vec<AttemptId> = committed.iter().map(CommittedIntent::attempt_id).collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
+        let Some(last) = ids.last() else { return Ok(()) };
+        lock(&self.replica).saw_committed(*last, self.clock.monotonic());
         let now = self.clock.now();
         let persons: BTreeMap<AttemptId, PersonFacts> =
             self.store.confirm(&ids, now, self.person_since(now)).await?.into_iter().collect();
@@ -584,9 +593,9 @@ struct InFlight<'a, S: Store, P: Provider, C: Clock> {
 }
 
 impl<'a, S: Store, P: Provider, C: Clock> InFlight<'a, S, P, C> {
-    fn add(engine: &'a Engine<S, P, C>, attempts: impl Iterator<Item = AttemptId>) -> Self {
+    fn add(engine: &'a Engine<S, P, C>, account: &AccountName, attempts: impl Iterator<Item = AttemptId>) -> Self {
         let pending: BTreeSet<_> = attempts.collect();
-        engine.in_flight().extend(pending.iter().copied());
+        engine.in_flight().extend(pending.iter().map(|attempt_id| (*attempt_id, account.clone())));
         Self { engine, pending }
     }
 

@@ -112,31 +112,29 @@ impl Driver {
             freshness: Freshness::default(),
         };
         let periods = engine.settings.periods;
-        let quiet = || Arc::new(Notify::new());
         let lease_period = engine.lease_period();
-        driver.run(engine, "lease", lease_period, quiet(), |engine| async move {
-            engine.renew_leases().await.map(|()| false)
-        });
-        driver.run(engine, "control", periods.control, quiet(), |engine| async move {
-            engine.refresh_view().await.map(|()| false)
-        });
-        driver.run(engine, "enrol", periods.enrol, quiet(), |engine| async move {
-            engine.enrol().await.map(|count| count > 0)
-        });
-        driver.run(engine, "campaign", periods.campaign, quiet(), |engine| async move {
+        driver.spawn(
+            engine,
+            "lease".to_owned(),
+            lease_period.into(),
+            |engine| async move { engine.renew_leases().await.map(|()| false) },
+            |engine| Some(&engine.lease_wake),
+        );
+        driver.run(
+            engine,
+            "control",
+            periods.control,
+            |engine| async move { engine.refresh_view().await.map(|()| false) },
+        );
+        driver.run(engine, "enrol", periods.enrol, |engine| async move { engine.enrol().await.map(|count| count > 0) });
+        driver.run(engine, "campaign", periods.campaign, |engine| async move {
             engine.turn_campaigns().await.map(|()| false)
         });
-        driver.run(engine, "retain", periods.retain, quiet(), |engine| async move {
+        driver.run(engine, "retain", periods.retain, |engine| async move {
             let policy = engine.settings.retention;
             engine.store.retain(engine.clock.now(), policy).await.map(|_| false)
         });
-        driver.run(
-            engine,
-            "reread",
-            periods.retain,
-            quiet(),
-            |engine| async move { engine.reread_quarantined().await },
-        );
+        driver.run(engine, "reread", periods.retain, |engine| async move { engine.reread_quarantined().await });
         for name in engine.accounts.keys() {
             driver.start_account(engine, name);
         }
@@ -200,6 +198,7 @@ impl Driver {
             Some("dispatch") => Wake::Dispatch,
             Some("collect") => Wake::Collect,
             Some("poll") => Wake::Poll,
+            Some("roster") => Wake::Roster,
             _ => Wake::Never,
         };
         self.spawn(
@@ -213,6 +212,7 @@ impl Driver {
                     Wake::Dispatch => Some(&wakes.dispatch),
                     Wake::Collect => Some(&wakes.collect),
                     Wake::Poll => Some(&wakes.poll),
+                    Wake::Roster => Some(&wakes.roster),
                     Wake::Never => None,
                 }
             },
@@ -224,7 +224,6 @@ impl Driver {
         engine: &Arc<Engine<S, P, C>>,
         pass: &str,
         period: Duration,
-        _quiet: Arc<Notify>,
         work: impl Fn(Arc<Engine<S, P, C>>) -> F + Send + Sync + 'static,
     ) where
         S: Store,
@@ -275,7 +274,7 @@ impl Driver {
                     Ok(more) => {
                         failures = 0;
                         freshness.stamp(&pass, engine.clock.monotonic());
-                        if more { Duration::ZERO } else { pace.pause }
+                        if more { Duration::ZERO } else { pace.pause * engine.leisure(&pass) }
                     }
                     Err(problem) => {
                         failures += 1;
@@ -345,7 +344,8 @@ impl Driver {
         self.stop.cancel();
         self.loops.close();
         self.loops.wait().await;
-        if let Err(problem) = engine.store.release_leases(engine.settings.owner).await {
+        let names: Vec<AccountName> = engine.accounts.keys().cloned().collect();
+        if let Err(problem) = engine.store.release_leases(engine.settings.owner, &names).await {
             warn!(error = %Chain(&problem), "The leases could not be given up and run out by themselves");
         }
         drained
@@ -357,6 +357,7 @@ enum Wake {
     Dispatch,
     Collect,
     Poll,
+    Roster,
     Never,
 }
 

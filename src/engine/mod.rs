@@ -16,6 +16,7 @@ pub mod lease;
 pub mod pacer;
 pub mod place;
 pub mod poll;
+mod reconcile;
 pub mod record;
 pub mod resolve;
 pub mod roster;
@@ -60,7 +61,10 @@ pub struct Engine<S, P, C> {
     pub accounts: BTreeMap<AccountName, Account<P>>,
     view: RwLock<Arc<View>>,
     draining: AtomicBool,
-    in_flight: Mutex<BTreeSet<AttemptId>>,
+    in_flight: Mutex<BTreeMap<AttemptId, AccountName>>,
+    replica: Mutex<lease::Replica>,
+    /// Wakes the pass that takes leases: one is free.
+    lease_wake: Notify,
     tasks: TaskTracker,
     /// Whether what an older version could not read has been looked at again since the start.
     reread_done: AtomicBool,
@@ -75,6 +79,8 @@ pub struct Account<P> {
     pacer: Mutex<Pacer>,
     requests: Mutex<RequestBudget>,
     lease: Mutex<Option<HeldLease>>,
+    /// Whether the lease is to be given to another replica as soon as nothing is under way.
+    handing_over: AtomicBool,
     roster: Mutex<Roster>,
     newest_call: Mutex<Option<ProviderCallId>>,
     hold: Mutex<Hold>,
@@ -91,6 +97,7 @@ pub struct Account<P> {
     canceled: Mutex<BTreeSet<AttemptId>>,
     calibration: Mutex<Calibration>,
     poll_memory: Mutex<poll::Memory>,
+    reconcile_memory: Mutex<reconcile::Memory>,
     /// Whether the provider's filter by phone number has found a call once.
     phone_filter_works: AtomicBool,
     /// Whether the provider's list has shown a call once.
@@ -140,7 +147,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             settings,
             accounts,
             draining: AtomicBool::new(false),
-            in_flight: Mutex::new(BTreeSet::new()),
+            in_flight: Mutex::new(BTreeMap::new()),
+            replica: Mutex::new(lease::Replica::default()),
+            lease_wake: Notify::new(),
             tasks: TaskTracker::new(),
             reread_done: AtomicBool::new(false),
         });
@@ -164,8 +173,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Attempts whose permit this process has given out and whose reply is not yet recorded.
-    fn in_flight(&self) -> MutexGuard<'_, BTreeSet<AttemptId>> {
+    /// Attempts whose permit this process has given out and whose reply is not yet recorded, with their accounts.
+    fn in_flight(&self) -> MutexGuard<'_, BTreeMap<AttemptId, AccountName>> {
         lock(&self.in_flight)
     }
 }
@@ -186,6 +195,7 @@ impl<P: Provider> Account<P> {
                 starts_per_minute,
             )),
             lease: Mutex::new(None),
+            handing_over: AtomicBool::new(false),
             roster: Mutex::new(Roster::default()),
             newest_call: Mutex::new(None),
             hold: Mutex::new(Hold::default()),
@@ -201,6 +211,7 @@ impl<P: Provider> Account<P> {
             canceled: Mutex::new(BTreeSet::new()),
             calibration: Mutex::new(Calibration::default()),
             poll_memory: Mutex::new(poll::Memory::default()),
+            reconcile_memory: Mutex::new(reconcile::Memory::default()),
             phone_filter_works: AtomicBool::new(false),
             list_shows_calls: AtomicBool::new(false),
             settings,

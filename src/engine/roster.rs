@@ -28,6 +28,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             return Ok(false);
         }
         self.recheck_account(name).await?;
+        if self.held_lease(account).is_none() {
+            // Whoever does not dial it does not look; it is read anew by whoever takes it over.
+            return Ok(false);
+        }
         if !account.may_read(now) {
             return Ok(ready());
         }

@@ -15,6 +15,8 @@ use crate::port::store::RetentionPolicy;
 pub struct Settings {
     /// This replica, random for each boot.
     pub owner: OwnerId,
+    /// What people call this replica: host and process.
+    pub name: String,
     /// How long a lease lasts without renewal; also how long others wait after this replica dies.
     pub lease_ttl: Duration,
     /// How long after a replica vanished a request of its may still leave: bounds a stopped and continued process.

@@ -17,7 +17,7 @@ use crate::domain::lead::Stratum;
 use crate::domain::zone::GroupEvidence;
 use crate::port::clock::Clock;
 use crate::port::provider::Provider;
-use crate::port::store::{AccountState, CampaignLists, Control, Stop, Store, StoreError};
+use crate::port::store::{AccountState, CampaignLists, Control, Reconciliation, Stop, Store, StoreError};
 
 use super::{Engine, lock};
 
@@ -34,6 +34,7 @@ pub struct View {
     calendars: BTreeMap<(CampaignId, CallingGroupId), Arc<Result<GroupCalendar, Blocked>>>,
     stops: Vec<Stop>,
     account_states: BTreeMap<AccountName, AccountState>,
+    reconciliations: BTreeMap<AccountName, Reconciliation>,
 }
 
 /// A campaign: one that is not finished, or one that evidence may still concern.
@@ -119,7 +120,9 @@ impl View {
             calendars.insert(key, calendar);
         }
         let account_states = control.account_states.into_iter().map(|state| (state.account.clone(), state)).collect();
-        Self { read: true, read_at, campaigns, groups, strata, calendars, stops: control.stops, account_states }
+        let reconciliations = control.reconciliations.into_iter().map(|it| (it.account.clone(), it)).collect();
+        let stops = control.stops;
+        Self { read: true, read_at, campaigns, groups, strata, calendars, stops, account_states, reconciliations }
     }
 
     /// When it was read.
@@ -193,7 +196,18 @@ impl View {
         if let Some(stop) = self.stop(account) {
             return Some(format!("stopped: {}", stop.reason));
         }
+        if let Some(it) = self.reconciliation(account) {
+            return Some(format!(
+                "attempts since {} may be missing, and the provider's calls are compared first: {}",
+                it.since, it.reason
+            ));
+        }
         self.account_state(account).and_then(|state| state.problem.clone())
+    }
+
+    /// What is to be compared with the provider's calls before an account dials.
+    pub fn reconciliation(&self, account: &AccountName) -> Option<&Reconciliation> {
+        self.reconciliations.get(account)
     }
 }
 
@@ -205,6 +219,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     pub async fn refresh_view(&self) -> Result<(), StoreError> {
         let read_at = self.clock.monotonic();
         let control = self.store.control().await?;
+        if control.free_leases.iter().any(|account| self.accounts.contains_key(account)) {
+            self.lease_wake.notify_one();
+        }
         let before = self.view();
         let view = View::build(control, Some(&before), read_at);
         self.tell_changes(&before, &view);

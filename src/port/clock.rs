@@ -14,6 +14,9 @@ pub trait Clock: Clone + Send + Sync + 'static {
     /// Civil time, truncated to microseconds as Postgres keeps it.
     fn now(&self) -> Timestamp;
 
+    /// What the machine's clock shows, real time: what civil time is made from. It may be wrong, and be set.
+    fn wall(&self) -> Timestamp;
+
     /// Monotonic real time.
     fn monotonic(&self) -> Instant;
 

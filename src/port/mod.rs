@@ -7,4 +7,5 @@ pub mod clock;
 pub mod mutation;
 pub mod permit;
 pub mod provider;
+pub mod replica;
 pub mod store;

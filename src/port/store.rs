@@ -8,7 +8,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -29,6 +28,8 @@ pub use crate::domain::lead::{DueKey, EnrolmentAction, EnrolmentStep, LeadFacts,
 pub use crate::domain::person::{Contact, PersonFacts, Suppression};
 pub use crate::domain::retry::{NextPlace, PastAttempt, Verdict};
 
+pub use super::replica::{Beat, LeaseRequest, LostAttempt, Pulse, Reconciliation, Restored};
+
 use super::permit::CommittedIntent;
 
 /// The database, as the engine sees it.
@@ -38,18 +39,39 @@ pub trait Store: Send + Sync + 'static {
     /// Which database this is. Fixed for its life.
     fn installation(&self) -> Installation;
 
-    /// Takes or renews the leases of `accounts` for `ttl` of the database's time. A lease that is free or has run out
-    /// changes hands and its epoch grows; one that another owner holds is left out of the answer. An owner that comes
-    /// back to a lease nobody has taken since keeps its epoch.
-    fn renew_leases(
+    /// Notes that a replica is alive, and looks whether the database still has what it once acknowledged. If it has not,
+    /// every account that is leased or named gets a [`Reconciliation`], from the last moment that is known on, in the same
+    /// step.
+    fn beat(&self, beat: &Beat<'_>) -> impl Future<Output = Result<Pulse, StoreError>> + Send;
+
+    /// Takes or renews leases for a while of the database's time. A lease that is free or has run out changes hands and its
+    /// epoch grows; one that another owner holds is left out of the answer. An owner that comes back to a lease nobody has
+    /// taken since keeps its epoch.
+    fn renew_leases(&self, request: &LeaseRequest<'_>) -> impl Future<Output = Result<Vec<Lease>, StoreError>> + Send;
+
+    /// Gives up leases of `owner`, so that others need not wait for them to run out.
+    fn release_leases(
         &self,
         owner: OwnerId,
         accounts: &[AccountName],
-        ttl: Duration,
-    ) -> impl Future<Output = Result<Vec<Lease>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Gives up every lease of `owner`, so that others need not wait for them to run out.
-    fn release_leases(&self, owner: OwnerId) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Writes an attempt anew that the provider has a call of and the database does not know: the lead is no longer due,
+    /// its person is locked, the call is bound. Idempotent. Fenced by the lease.
+    fn restore_attempt(
+        &self,
+        lease: &Lease,
+        lost: &LostAttempt,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Restored, StoreError>> + Send;
+
+    /// Ends the reconciliation of an account as it was noted at that moment: it may dial again, or is stopped for good
+    /// with a reason, until a person has looked. `false` when it was noted anew meanwhile.
+    fn end_reconciliation(
+        &self,
+        reconciliation: &Reconciliation,
+        stop: Option<&str>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     // ---- what there is to do ---------------------------------------------------------------------------------------
 
@@ -96,12 +118,16 @@ pub trait Store: Send + Sync + 'static {
     /// Answers with the intents that are now durable. A due row whose attempt exists already is left out and put off by
     /// an hour of civil time, so that it stays away from the head of its lane until a person has looked.
     ///
+    /// Nothing is taken while the account has a [`Reconciliation`], on a history of the database that no beat has seen, or
+    /// when the database does not know `witness`, an attempt that it once acknowledged.
+    ///
     /// # Errors
     /// [`StoreError::CommitUnknown`] when nobody can say whether the intents are durable: none of them may be dialed.
     fn begin_dials(
         &self,
         lease: &Lease,
         intents: &[DialIntent],
+        witness: Option<AttemptId>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<CommittedIntent>, StoreError>> + Send;
 
@@ -356,6 +382,10 @@ pub struct Control {
     pub stops: Vec<Stop>,
     /// What is known of accounts that cannot place calls.
     pub account_states: Vec<AccountState>,
+    /// Accounts that do not dial because attempts of them may be missing.
+    pub reconciliations: Vec<Reconciliation>,
+    /// Accounts whose lease has run out or was given back.
+    pub free_leases: Vec<AccountName>,
 }
 
 /// A campaign as stored; the definition may be invalid.
@@ -555,6 +585,9 @@ pub enum ReplyFact {
         call_id: Option<ProviderCallId>,
         /// When to read it first.
         poll_at: Timestamp,
+        /// Until when it occupies a line, where the intent's own deadline may be too early: whoever sent it may have been
+        /// stopped just before the request left.
+        deadline_at: Option<Timestamp>,
     },
     /// We cannot know: `dialing` becomes `in_doubt`.
     InDoubt {

@@ -68,6 +68,7 @@ impl World {
             let past = state.past.take().expect("a copy was made before");
             self.note(state, "the database goes back");
             self.store.go_back_to(&past.copy);
+            self.store.begin_another_line();
             for (id, (plan, present)) in past.campaigns {
                 let life = state.campaigns.get_mut(&id).expect("campaigns stay");
                 life.plan.set(now, plan);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::domain::id::OwnerId;
 
-/// How far a machine's clock on the wall is ahead, civil. It outlives the machine's processes.
+/// How far a machine's clock on the wall is ahead, real time. It outlives the machine's processes.
 #[derive(Clone, Default)]
 pub(super) struct Wall(Arc<Mutex<SignedDuration>>);
 

@@ -98,6 +98,7 @@ impl World {
 fn settings(world: &World, owner: OwnerId) -> Settings {
     Settings {
         owner,
+        name: format!("simulated-{owner:?}"),
         lease_ttl: LEASE_TTL,
         zombie_horizon: world.scenario.zombie_horizon,
         request_timeout: REQUEST_TIMEOUT,

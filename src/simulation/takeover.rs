@@ -11,8 +11,9 @@ use super::world::{State, World};
 
 /// How long an account may be without a replica that dials it, while there is one that could.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
-/// The same after it was given up.
-const HANDOVER_MAX: Duration = Duration::from_secs(3);
+/// The same after it was given up: whoever gave it up counts among the living, and keeps a share of the accounts, until
+/// its last sign of life is as old as a lease gets.
+const HANDOVER_MAX: Duration = Duration::from_secs(8);
 
 /// What the watch knows of an account.
 #[derive(Default)]
@@ -52,8 +53,9 @@ impl World {
             if watch.epoch.is_some() && watch.epoch != epoch {
                 state.stats.takeovers += 1;
             }
-            watch.epoch = epoch;
-            watch.nobody_since = if held || !is_well { None } else { watch.nobody_since.or(Some(elapsed)) };
+            // Whoever took it over may have died since: another lease has to run out.
+            let changed = std::mem::replace(&mut watch.epoch, epoch) != epoch;
+            watch.nobody_since = if held || changed || !is_well { None } else { watch.nobody_since.or(Some(elapsed)) };
             let Some(nobody_since) = watch.nobody_since else {
                 watch.given_up_at = None;
                 continue;

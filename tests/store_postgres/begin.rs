@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outdial::domain::id::{Epoch, OwnerId};
-use outdial::port::store::{Lease, Store};
+use outdial::port::store::{Lease, LeaseRequest, Store};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -16,9 +16,9 @@ async fn rows_that_two_take_at_once_are_taken_once(pool: PgPool) {
     let forward = world.intents(&due);
     let backward: Vec<_> = forward.iter().rev().cloned().collect();
     let (a, b, c) = tokio::join!(
-        world.store.begin_dials(&world.lease, &forward, now()),
-        world.store.begin_dials(&world.lease, &backward, now()),
-        world.store.begin_dials(&world.lease, &forward, now()),
+        world.store.begin_dials(&world.lease, &forward, None, now()),
+        world.store.begin_dials(&world.lease, &backward, None, now()),
+        world.store.begin_dials(&world.lease, &forward, None, now()),
     );
     let mut begun: Vec<_> = [a, b, c].into_iter().flat_map(|committed| ids(committed.unwrap())).collect();
     begun.sort();
@@ -34,7 +34,7 @@ async fn an_answer_lists_each_intent_at_most_once_over_all_takers(pool: PgPool) 
     let world = World::new(pool).await;
     let due = world.due_leads(1, 40).await;
     let intents = world.intents(&due);
-    let rounds = (0..4).map(|_| world.store.begin_dials(&world.lease, &intents, now()));
+    let rounds = (0..4).map(|_| world.store.begin_dials(&world.lease, &intents, None, now()));
     let answers = futures::future::join_all(rounds).await;
     let listed: usize = answers.into_iter().map(|answer| answer.unwrap().len()).sum();
     assert_eq!(listed, 40, "two permits for one attempt ring one person twice");
@@ -79,7 +79,7 @@ async fn without_the_lease_nothing_is_dialed(pool: PgPool) {
     let stranger = Lease { owner: OwnerId(Uuid::new_v4()), ..world.lease.clone() };
     let former = Lease { epoch: Epoch(world.lease.epoch.0 - 1), ..world.lease.clone() };
     for lease in [stranger, former] {
-        assert_eq!(world.store.begin_dials(&lease, &intents, now()).await.unwrap(), []);
+        assert_eq!(world.store.begin_dials(&lease, &intents, None, now()).await.unwrap(), []);
     }
     world.run("update account_lease set expires_at = clock_timestamp()").await;
     assert_eq!(world.begin(&due).await, []);
@@ -179,7 +179,7 @@ async fn a_batch_that_is_dropped_midway_is_there_whole_or_not_at_all(pool: PgPoo
     for round in 0..60u64 {
         let due = world.due_leads(first, 5).await;
         let intents = world.intents(&due);
-        let begin = world.store.begin_dials(&world.lease, &intents, now());
+        let begin = world.store.begin_dials(&world.lease, &intents, None, now());
         drop(tokio::time::timeout(Duration::from_micros(round * 60), begin).await);
         // One snapshot: the server may still be about to carry out what it was sent.
         let seen: (i64, i64, i64) = sqlx::query_as(
@@ -206,13 +206,13 @@ async fn a_lease_changes_hands_only_when_it_has_run_out_and_its_epoch_only_grows
     let world = World::new(pool).await;
     let ttl = Duration::from_secs(60);
     let rival = OwnerId(Uuid::new_v4());
-    assert_eq!(world.store.renew_leases(rival, &[account()], ttl).await.unwrap(), []);
+    assert_eq!(world.store.renew_leases(&LeaseRequest::all(rival, &[account()], ttl)).await.unwrap(), []);
     assert_eq!(
-        world.store.renew_leases(world.lease.owner, &[account(), account()], ttl).await.unwrap(),
+        world.store.renew_leases(&LeaseRequest::all(world.lease.owner, &[account(), account()], ttl)).await.unwrap(),
         std::slice::from_ref(&world.lease)
     );
-    world.store.release_leases(world.lease.owner).await.unwrap();
-    let taken = world.store.renew_leases(rival, &[account()], ttl).await.unwrap();
+    world.store.release_leases(world.lease.owner, &[account()]).await.unwrap();
+    let taken = world.store.renew_leases(&LeaseRequest::all(rival, &[account()], ttl)).await.unwrap();
     assert_eq!(taken, [Lease { account: account(), owner: rival, epoch: Epoch(world.lease.epoch.0 + 1) }]);
-    assert_eq!(world.store.renew_leases(world.lease.owner, &[account()], ttl).await.unwrap(), []);
+    assert_eq!(world.store.renew_leases(&LeaseRequest::all(world.lease.owner, &[account()], ttl)).await.unwrap(), []);
 }

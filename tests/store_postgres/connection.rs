@@ -5,7 +5,7 @@ use std::time::Duration;
 use outdial::adapter::postgres::PostgresStore;
 use outdial::adapter::postgres::connect::{self, ConnectError, PoolPurpose, SchemaProblem};
 use outdial::domain::id::{AccountName, OwnerId};
-use outdial::port::store::{Store, StoreError};
+use outdial::port::store::{LeaseRequest, Store, StoreError};
 use secrecy::SecretString;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
@@ -135,7 +135,10 @@ async fn sessions_that_the_server_ended_cost_no_statement(admin: PgPoolOptions, 
     let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
     drop(held);
     end_all_sessions(&admin.connect_with(options).await.unwrap()).await;
-    store.renew_leases(OwnerId(Uuid::new_v4()), &[AccountName::new("main")], Duration::from_secs(9)).await.unwrap();
+    store
+        .renew_leases(&LeaseRequest::all(OwnerId(Uuid::new_v4()), &[AccountName::new("main")], Duration::from_secs(9)))
+        .await
+        .unwrap();
 }
 
 #[sqlx::test(migrator = "outdial::adapter::postgres::connect::MIGRATOR")]
@@ -145,10 +148,11 @@ async fn a_write_that_loses_its_connection_says_that_nobody_knows(admin: PgPoolO
     let store = PostgresStore::open(pool).await.unwrap();
     let (owner, accounts) = (OwnerId(Uuid::new_v4()), [AccountName::new("main")]);
     let ttl = Duration::from_secs(9);
-    store.renew_leases(owner, &accounts, ttl).await.unwrap();
+    store.renew_leases(&LeaseRequest::all(owner, &accounts, ttl)).await.unwrap();
     let mut blocker = admin.begin().await.unwrap();
     sqlx::query("update account_lease set epoch = epoch").execute(&mut *blocker).await.unwrap();
-    let (renewed, ()) = tokio::join!(store.renew_leases(owner, &accounts, ttl), async {
+    let request = LeaseRequest::all(owner, &accounts, ttl);
+    let (renewed, ()) = tokio::join!(store.renew_leases(&request), async {
         loop {
             let ended: Option<bool> = sqlx::query_scalar(
                 "select pg_terminate_backend(pid) from pg_stat_activity

@@ -10,7 +10,7 @@ use outdial::domain::id::{
 };
 use outdial::domain::phone::PhoneNumber;
 use outdial::port::permit::CommittedIntent;
-use outdial::port::store::{DialIntent, DueKey, Lease, Store, Stratum};
+use outdial::port::store::{DialIntent, DueKey, Lease, LeaseRequest, Store, Stratum};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -132,7 +132,7 @@ impl World {
     }
 
     pub async fn begin(&self, due: &[DueKey]) -> Vec<AttemptId> {
-        ids(self.store.begin_dials(&self.lease, &self.intents(due), now()).await.unwrap())
+        ids(self.store.begin_dials(&self.lease, &self.intents(due), None, now()).await.unwrap())
     }
 
     /// One due lead that is now being dialed.
@@ -167,7 +167,7 @@ impl World {
 }
 
 pub async fn lease(store: &PostgresStore, owner: OwnerId) -> Lease {
-    let leases = store.renew_leases(owner, &[account()], Duration::from_secs(60)).await.unwrap();
+    let leases = store.renew_leases(&LeaseRequest::all(owner, &[account()], Duration::from_secs(60))).await.unwrap();
     leases.into_iter().next().expect("the lease is free")
 }
 

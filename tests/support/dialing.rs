@@ -5,38 +5,48 @@ use jiff::SignedDuration;
 use outdial::domain::campaign::CampaignState;
 use outdial::domain::id::{AccountName, CallingGroupId};
 use outdial::domain::outcome::{Disposition, Outcome};
-use outdial::port::store::{AccountState, EnrolmentAction, EnrolmentStep, FINISHED_MAX, Lease, Probe, StartsOf, Store};
+use outdial::port::store::{
+    AccountState, EnrolmentAction, EnrolmentStep, FINISHED_MAX, Lease, LeaseRequest, Probe, StartsOf, Store,
+};
 
 use super::harness::Harness;
 use super::scene::{GROUP, Scene, TTL, at, call_id, owner, phone};
 
 pub async fn a_held_lease_is_kept_from_others_and_its_epoch_stays<H: Harness>(s: &Scene<H>) {
     let accounts = [s.account.clone()];
-    assert_eq!(s.store().renew_leases(owner(1), &accounts, TTL).await.unwrap(), std::slice::from_ref(&s.lease));
-    assert_eq!(s.store().renew_leases(owner(2), &accounts, TTL).await.unwrap(), []);
+    assert_eq!(
+        s.store().renew_leases(&LeaseRequest::all(owner(1), &accounts, TTL)).await.unwrap(),
+        std::slice::from_ref(&s.lease)
+    );
+    assert_eq!(s.store().renew_leases(&LeaseRequest::all(owner(2), &accounts, TTL)).await.unwrap(), []);
     let other = AccountName::new("other");
     let both = [s.account.clone(), other.clone()];
-    let leases = s.store().renew_leases(owner(2), &both, TTL).await.unwrap();
+    let leases = s.store().renew_leases(&LeaseRequest::all(owner(2), &both, TTL)).await.unwrap();
     assert_eq!(leases.iter().map(|lease| &lease.account).collect::<Vec<_>>(), [&other]);
 }
 
 pub async fn a_lease_that_ran_out_changes_hands_with_a_higher_epoch<H: Harness>(s: &Scene<H>) {
     let accounts = [s.account.clone()];
     s.h.let_leases_run_out().await;
-    let back = s.store().renew_leases(owner(1), &accounts, TTL).await.unwrap();
+    let back = s.store().renew_leases(&LeaseRequest::all(owner(1), &accounts, TTL)).await.unwrap();
     assert_eq!(back, std::slice::from_ref(&s.lease), "nobody took it in between");
     s.h.let_leases_run_out().await;
-    let taken = s.store().renew_leases(owner(2), &accounts, TTL).await.unwrap();
+    let taken = s.store().renew_leases(&LeaseRequest::all(owner(2), &accounts, TTL)).await.unwrap();
     assert_eq!(taken[0].owner, owner(2));
     assert!(taken[0].epoch > s.lease.epoch);
-    assert_eq!(s.store().renew_leases(owner(1), &accounts, TTL).await.unwrap(), []);
+    assert_eq!(s.store().renew_leases(&LeaseRequest::all(owner(1), &accounts, TTL)).await.unwrap(), []);
 }
 
 pub async fn a_released_lease_is_free_at_once_and_its_epoch_grows<H: Harness>(s: &Scene<H>) {
-    s.store().release_leases(owner(2)).await.unwrap();
-    assert_eq!(s.store().renew_leases(owner(2), std::slice::from_ref(&s.account), TTL).await.unwrap(), []);
-    s.store().release_leases(owner(1)).await.unwrap();
-    let taken = s.store().renew_leases(owner(2), std::slice::from_ref(&s.account), TTL).await.unwrap();
+    let both = [AccountName::new("other"), s.account.clone()];
+    s.store().release_leases(owner(2), &both).await.unwrap();
+    assert_eq!(
+        s.store().renew_leases(&LeaseRequest::all(owner(2), std::slice::from_ref(&s.account), TTL)).await.unwrap(),
+        []
+    );
+    s.store().release_leases(owner(1), &both).await.unwrap();
+    let taken =
+        s.store().renew_leases(&LeaseRequest::all(owner(2), std::slice::from_ref(&s.account), TTL)).await.unwrap();
     assert!(taken[0].epoch > s.lease.epoch);
 }
 
@@ -161,7 +171,7 @@ pub async fn contacts_are_those_that_rang_since_the_asked_moment<H: Harness>(s: 
     let key = first.key();
     let due = s.h.due(key.campaign_id, key.lead_id).await.unwrap();
     let intent = s.intent(&due);
-    let second = s.store().begin_dials(&s.lease, &[intent], at(7300)).await.unwrap()[0].attempt_id();
+    let second = s.store().begin_dials(&s.lease, &[intent], None, at(7300)).await.unwrap()[0].attempt_id();
     s.store().settle(&[s.ended(second, Outcome::NotPlaced, 1)]).await.unwrap();
 
     let due = s.h.due(key.campaign_id, key.lead_id).await.unwrap();
@@ -203,7 +213,7 @@ pub async fn without_the_lease_nothing_begins<H: Harness>(s: &Scene<H>) {
     assert_eq!(s.begin(&wrong_account, &intent).await, []);
     s.h.let_leases_run_out().await;
     assert_eq!(s.begin(&s.lease, &intent).await, []);
-    s.store().renew_leases(owner(1), std::slice::from_ref(&s.account), TTL).await.unwrap();
+    s.store().renew_leases(&LeaseRequest::all(owner(1), std::slice::from_ref(&s.account), TTL)).await.unwrap();
     assert_eq!(s.begin(&s.lease, &intent).await.len(), 1);
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use outdial::domain::attempt::{MatchBasis, OpenState};
 use outdial::domain::id::{AccountName, AttemptId};
 use outdial::domain::outcome::{Disposition, Outcome};
-use outdial::port::store::{CallResult, OpenChange, OpenCount, ReplyRecord, Settlement, Store};
+use outdial::port::store::{CallResult, LeaseRequest, OpenChange, OpenCount, ReplyRecord, Settlement, Store};
 
 use super::harness::{DispositionSeen, Harness};
 use super::scene::{Scene, at, call_id, phone};
@@ -31,7 +31,10 @@ pub async fn a_late_placed_reply_is_still_true<H: Harness>(s: &Scene<H>) {
     let in_doubt = s.in_doubt(&phone(1)).await;
     let held = s.held(&phone(2)).await;
     s.h.let_leases_run_out().await;
-    s.store().renew_leases(super::scene::owner(2), std::slice::from_ref(&s.account), super::scene::TTL).await.unwrap();
+    s.store()
+        .renew_leases(&LeaseRequest::all(super::scene::owner(2), std::slice::from_ref(&s.account), super::scene::TTL))
+        .await
+        .unwrap();
     let replies = [s.reply_placed(in_doubt, Some(call_id(1))), s.reply_placed(held, Some(call_id(2)))];
     let mut recorded = s.store().record_replies(&replies).await.unwrap();
     recorded.sort_unstable();

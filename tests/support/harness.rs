@@ -30,6 +30,8 @@ pub trait Harness {
 
     /// Lets all leases run out without giving them up.
     async fn let_leases_run_out(&self);
+    /// The server fails over: the database goes on, with another history.
+    async fn promote_a_standby(&self);
     /// Damages a due row: gives it an attempt number it should not have.
     async fn renumber_due(&self, campaign: CampaignId, lead: LeadId, attempt_no: u16, tries: u16);
 

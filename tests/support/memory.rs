@@ -62,12 +62,12 @@ impl Harness for MemoryHarness {
     }
 
     async fn insert_campaign(&self, name: &str, state: CampaignState) -> CampaignId {
-        self.store.insert_campaign(name, state, json!({"edition": 1}))
+        self.store.insert_campaign(name, state, json!({"edition": 1, "account": "main"}))
     }
 
     async fn edit_definition(&self, campaign: CampaignId) {
         let version = self.store.inspect(|world| world.campaign[&campaign].version);
-        assert!(self.store.update_definition(campaign, json!({ "edition": version + 1 })));
+        assert!(self.store.update_definition(campaign, json!({ "edition": version + 1, "account": "main" })));
     }
 
     async fn set_state(&self, campaign: CampaignId, state: CampaignState) {
@@ -92,6 +92,10 @@ impl Harness for MemoryHarness {
 
     async fn let_leases_run_out(&self) {
         self.seconds.fetch_add(1_000_000, Ordering::Relaxed);
+    }
+
+    async fn promote_a_standby(&self) {
+        self.store.begin_another_line();
     }
 
     async fn renumber_due(&self, campaign: CampaignId, lead: LeadId, attempt_no: u16, tries: u16) {

@@ -79,7 +79,7 @@ impl Harness for PostgresHarness {
         let row = read!(
             self,
             r#"insert into campaign (name, state, definition, finished_at)
-               values ($1, $2, '{"edition": 1}', case when $2 = 'finished' then now() end) returning campaign_id"#,
+               values ($1, $2, '{"edition": 1, "account": "main"}', case when $2 = 'finished' then now() end) returning campaign_id"#,
             name,
             state.as_str()
         )
@@ -130,6 +130,11 @@ impl Harness for PostgresHarness {
 
     async fn let_leases_run_out(&self) {
         execute!(self, "update account_lease set expires_at = clock_timestamp() - interval '1 second'");
+    }
+
+    async fn promote_a_standby(&self) {
+        // What a promotion changes is the server's line; here the other one of the two that are compared.
+        execute!(self, "update database_line set line = '1/00000000'");
     }
 
     async fn renumber_due(&self, campaign: CampaignId, lead: LeadId, attempt_no: u16, tries: u16) {
@@ -285,7 +290,8 @@ impl Harness for PostgresHarness {
             from (select campaign_id, lead_id, attempt_no from due
                   union all select campaign_id, lead_id, attempt_no from disposition) d
             where d.attempt_no <> 1 + (
-                select count(*) from attempt a where a.campaign_id = d.campaign_id and a.lead_id = d.lead_id
+                select coalesce(max(a.attempt_no), 0) from attempt a
+                where a.campaign_id = d.campaign_id and a.lead_id = d.lead_id
             )
             union all
             select 'attempt ' || a.attempt_id || ' follows one that is ' || o.state

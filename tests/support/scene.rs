@@ -14,8 +14,8 @@ use outdial::domain::outcome::{Disposition, Outcome};
 use outdial::domain::phone::PhoneNumber;
 use outdial::domain::report::Source;
 use outdial::port::store::{
-    CampaignLists, DialIntent, DueKey, EnrolmentAction, EnrolmentDone, EnrolmentStep, InboxEvent, Lease, NextPlace,
-    OpenAttempt, OpenChange, Probe, ReplyFact, ReplyRecord, Settlement, Store, Stratum, Verdict,
+    CampaignLists, DialIntent, DueKey, EnrolmentAction, EnrolmentDone, EnrolmentStep, InboxEvent, Lease, LeaseRequest,
+    NextPlace, OpenAttempt, OpenChange, Probe, ReplyFact, ReplyRecord, Settlement, Store, Stratum, Verdict,
 };
 
 use super::harness::Harness;
@@ -60,7 +60,8 @@ impl<H: Harness> Scene<H> {
         let account = AccountName::new("main");
         let lists = CampaignLists { campaign_id: campaign, version: 1, lead_lists: vec!["spring".to_owned()] };
         h.store().set_campaign_lists(&[lists]).await.unwrap();
-        let leases = h.store().renew_leases(owner(1), std::slice::from_ref(&account), TTL).await.unwrap();
+        let leases =
+            h.store().renew_leases(&LeaseRequest::all(owner(1), std::slice::from_ref(&account), TTL)).await.unwrap();
         let lease = leases.into_iter().next().expect("a free lease is given");
         let scene = Self { h, list, campaign, account, lease };
         scene.walk().await;
@@ -154,7 +155,7 @@ impl<H: Harness> Scene<H> {
 
     /// Begins to dial; answers the ids that are durable.
     pub async fn begin(&self, lease: &Lease, intents: &[DialIntent]) -> Vec<AttemptId> {
-        let committed = self.store().begin_dials(lease, intents, at(10)).await.unwrap();
+        let committed = self.store().begin_dials(lease, intents, None, at(10)).await.unwrap();
         committed.iter().map(|intent| intent.attempt_id()).collect()
     }
 
@@ -167,7 +168,7 @@ impl<H: Harness> Scene<H> {
     }
 
     pub fn reply_placed(&self, attempt_id: AttemptId, call: Option<ProviderCallId>) -> ReplyRecord {
-        let reply = ReplyFact::Placed { call_id: call, poll_at: at(60) };
+        let reply = ReplyFact::Placed { call_id: call, poll_at: at(60), deadline_at: None };
         ReplyRecord { attempt_id, sent_at: Some(at(11)), reply }
     }
 

@@ -7,24 +7,35 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, AttemptId, CampaignId, Epoch, OwnerId};
-use crate::port::store::{CampaignRow, Control, FINISHED_MAX, Lease, OpenAttempt, OpenCount, StartsOf, Stop};
+use crate::port::store::{
+    CampaignRow, Control, FINISHED_MAX, Lease, LeaseRequest, OpenAttempt, OpenCount, StartsOf, Stop,
+};
 
 use super::world::{LeaseRecord, World};
 
-pub(super) fn renew_leases(
-    world: &mut World,
-    owner: OwnerId,
-    accounts: &[AccountName],
-    ttl: Duration,
-    database_now: Duration,
-) -> Vec<Lease> {
+pub(super) fn renew_leases(world: &mut World, request: &LeaseRequest<'_>, database_now: Duration) -> Vec<Lease> {
+    let LeaseRequest { owner, accounts, share, ttl } = *request;
+    // Those we hold come first; then what nobody has wanted for long, whatever our share; then the others.
+    let rank = |account: &AccountName| match world.lease.get(account) {
+        Some(held) if held.owner == owner => Some(0),
+        Some(ended) if ended.expires_at + ttl < database_now => Some(1),
+        Some(ended) if ended.expires_at <= database_now => Some(2),
+        None => Some(2),
+        Some(_) => None,
+    };
+    let accounts: BTreeSet<&AccountName> = accounts.iter().collect();
+    let mut wanted: Vec<(u8, &AccountName)> =
+        accounts.into_iter().filter_map(|account| Some((rank(account)?, account))).collect();
+    wanted.sort();
     let mut renewed = Vec::new();
-    for account in accounts {
+    for (position, (rank, account)) in wanted.into_iter().enumerate() {
+        if rank == 2 && position >= share as usize {
+            continue;
+        }
         let epoch = match world.lease.get(account) {
             None => Epoch(1),
             Some(held) if held.owner == owner => held.epoch,
-            Some(ended) if ended.expires_at <= database_now => Epoch(ended.epoch.0 + 1),
-            Some(_) => continue,
+            Some(ended) => Epoch(ended.epoch.0 + 1),
         };
         world.lease.insert(account.clone(), LeaseRecord { owner, epoch, expires_at: database_now + ttl });
         renewed.push(Lease { account: account.clone(), owner, epoch });
@@ -33,13 +44,15 @@ pub(super) fn renew_leases(
 }
 
 /// The row stays, so that the epoch goes on growing.
-pub(super) fn release_leases(world: &mut World, owner: OwnerId, database_now: Duration) {
-    for lease in world.lease.values_mut().filter(|lease| lease.owner == owner) {
-        lease.expires_at = lease.expires_at.min(database_now);
+pub(super) fn release_leases(world: &mut World, owner: OwnerId, accounts: &[AccountName], database_now: Duration) {
+    for account in accounts {
+        if let Some(lease) = world.lease.get_mut(account).filter(|lease| lease.owner == owner) {
+            lease.expires_at = lease.expires_at.min(database_now);
+        }
     }
 }
 
-pub(super) fn control(world: &World) -> Control {
+pub(super) fn control(world: &World, database_now: Duration) -> Control {
     let is_finished = |id: &CampaignId| world.campaign.get(id).is_some_and(|it| it.state == CampaignState::Finished);
     let concerned = finished_and_concerned(world);
     let campaigns = world
@@ -56,7 +69,10 @@ pub(super) fn control(world: &World) -> Control {
         .collect();
     let mut groups: Vec<_> = world.calling_group.iter().map(|(key, id)| (*id, key.clone())).collect();
     groups.sort_unstable();
+    let free = world.lease.iter().filter(|(_, lease)| lease.expires_at <= database_now);
     Control {
+        reconciliations: world.reconciliation.values().cloned().collect(),
+        free_leases: free.map(|(account, _)| account.clone()).collect(),
         campaigns,
         groups,
         strata: world.stratum.iter().filter(|lane| !is_finished(&lane.campaign_id)).copied().collect(),

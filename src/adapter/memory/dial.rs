@@ -22,19 +22,20 @@ pub(super) fn begin(
     world: &mut World,
     lease: &Lease,
     intents: &[DialIntent],
+    witness: Option<AttemptId>,
     now: Timestamp,
     database_now: Duration,
 ) -> Vec<CommittedIntent> {
     let fenced = !lease_holds(world, lease, database_now);
     #[cfg(test)]
     let fenced = fenced && !Mutation::LeaseFenceOff.is_made();
-    if fenced || stopped(world, lease) {
+    if fenced || stopped(world, lease) || forgetful(world, lease, witness) {
         return Vec::new();
     }
     intents.iter().filter_map(|intent| begin_one(world, lease, intent, now)).collect()
 }
 
-fn lease_holds(world: &World, lease: &Lease, database_now: Duration) -> bool {
+pub(super) fn lease_holds(world: &World, lease: &Lease, database_now: Duration) -> bool {
     world
         .lease
         .get(&lease.account)
@@ -43,6 +44,14 @@ fn lease_holds(world: &World, lease: &Lease, database_now: Duration) -> bool {
 
 fn stopped(world: &World, lease: &Lease) -> bool {
     world.stop.contains_key(&None) || world.stop.contains_key(&Some(lease.account.clone()))
+}
+
+/// Whether intents of the account may be missing.
+fn forgetful(world: &World, lease: &Lease, witness: Option<AttemptId>) -> bool {
+    let (noted, present) = world.line;
+    world.reconciliation.contains_key(&lease.account)
+        || noted != present
+        || witness.is_some_and(|witness| !world.attempt.contains_key(&witness))
 }
 
 fn begin_one(world: &mut World, lease: &Lease, intent: &DialIntent, now: Timestamp) -> Option<CommittedIntent> {
@@ -144,7 +153,7 @@ pub(super) fn record_replies(world: &mut World, replies: &[ReplyRecord]) -> Vec<
 fn record_reply(world: &mut World, record: &ReplyRecord) -> bool {
     let id = record.attempt_id;
     match &record.reply {
-        ReplyFact::Placed { call_id, poll_at } => {
+        ReplyFact::Placed { call_id, poll_at, deadline_at } => {
             learn_sent_at(world, id, record.sent_at);
             if let Some(call_id) = call_id {
                 learn_call(world, id, call_id, MatchBasis::Reply);
@@ -152,6 +161,7 @@ fn record_reply(world: &mut World, record: &ReplyRecord) -> bool {
             let Some(open) = world.open_mut(id) else {
                 return false;
             };
+            open.deadline_at = deadline_at.unwrap_or(open.deadline_at);
             if open.state != OpenState::Placed {
                 open.state = OpenState::Placed;
                 open.accepted = true;

@@ -11,6 +11,7 @@ mod due;
 mod enrolment;
 mod inbox;
 mod invariant;
+mod replica;
 mod retention;
 mod settle;
 mod user;
@@ -28,16 +29,17 @@ use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, AttemptId, CampaignId, InboxId, Installation, LeadId, OwnerId};
 use crate::port::permit::CommittedIntent;
 use crate::port::store::{
-    AccountState, AssistantChange, AssistantUse, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate,
+    AccountState, AssistantChange, AssistantUse, Backlog, Beat, Binding, CallKey, CallMatch, CampaignLists, Candidate,
     Control, DialIntent, DueKey, EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease,
-    ListPage, OpenAttempt, OpenChange, OpenCount, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord,
-    RetainReport, RetentionPolicy, Settlement, StartsOf, Store, StoreError, Verdict,
+    LeaseRequest, ListPage, LostAttempt, OpenAttempt, OpenChange, OpenCount, PastAttempt, PendingEvent, PersonFacts,
+    Probe, Pulse, Reconciliation, ReplyRecord, Restored, RetainReport, RetentionPolicy, Settlement, StartsOf, Store,
+    StoreError, Verdict,
 };
 
 pub use user::NewLead;
 pub use world::{
     AttemptEnd, AttemptRecord, CampaignListRecord, CampaignRecord, DispositionRecord, DuePosition, DueRecord,
-    InboxRecord, LeadRecord, LeaseRecord, PendingRecord, ResultRecord, World,
+    InboxRecord, LeadRecord, LeaseRecord, PendingRecord, ReplicaRecord, ResultRecord, World,
 };
 
 /// A database in memory. Clones share it, as replicas do.
@@ -197,23 +199,37 @@ impl Store for MemoryStore {
         self.installation
     }
 
-    async fn renew_leases(
-        &self,
-        owner: OwnerId,
-        accounts: &[AccountName],
-        ttl: Duration,
-    ) -> Result<Vec<Lease>, StoreError> {
+    async fn beat(&self, beat: &Beat<'_>) -> Result<Pulse, StoreError> {
         let clock = &self.database_clock;
-        self.write("renew_leases", |world| control::renew_leases(world, owner, accounts, ttl, clock())).await
+        self.write("beat", |world| replica::beat(world, beat, clock())).await
     }
 
-    async fn release_leases(&self, owner: OwnerId) -> Result<(), StoreError> {
+    async fn renew_leases(&self, request: &LeaseRequest<'_>) -> Result<Vec<Lease>, StoreError> {
         let clock = &self.database_clock;
-        self.write("release_leases", |world| control::release_leases(world, owner, clock())).await
+        self.write("renew_leases", |world| control::renew_leases(world, request, clock())).await
+    }
+
+    async fn release_leases(&self, owner: OwnerId, accounts: &[AccountName]) -> Result<(), StoreError> {
+        let clock = &self.database_clock;
+        self.write("release_leases", |world| control::release_leases(world, owner, accounts, clock())).await
+    }
+
+    async fn restore_attempt(&self, lease: &Lease, lost: &LostAttempt, now: Timestamp) -> Result<Restored, StoreError> {
+        let clock = &self.database_clock;
+        self.write("restore_attempt", |world| replica::restore(world, lease, lost, now, clock())).await
+    }
+
+    async fn end_reconciliation(
+        &self,
+        reconciliation: &Reconciliation,
+        stop: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        self.write("end_reconciliation", |world| replica::end_reconciliation(world, reconciliation, stop)).await
     }
 
     async fn control(&self) -> Result<Control, StoreError> {
-        self.read("control", control::control).await
+        let clock = &self.database_clock;
+        self.read("control", |world| control::control(world, clock())).await
     }
 
     async fn open_attempts(&self, account: &AccountName) -> Result<Vec<OpenAttempt>, StoreError> {
@@ -245,10 +261,11 @@ impl Store for MemoryStore {
         &self,
         lease: &Lease,
         intents: &[DialIntent],
+        witness: Option<AttemptId>,
         now: Timestamp,
     ) -> Result<Vec<CommittedIntent>, StoreError> {
         let clock = &self.database_clock;
-        self.write("begin_dials", |world| dial::begin(world, lease, intents, now, clock())).await
+        self.write("begin_dials", |world| dial::begin(world, lease, intents, witness, now, clock())).await
     }
 
     async fn confirm(

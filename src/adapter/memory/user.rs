@@ -122,6 +122,11 @@ impl MemoryStore {
         found
     }
 
+    /// The server fails over to a standby: the tables are the same, their history is another one.
+    pub fn begin_another_line(&self) {
+        self.locked().line.1 += 1;
+    }
+
     /// Inserts a campaign.
     ///
     /// # Panics

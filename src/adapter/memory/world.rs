@@ -19,7 +19,7 @@ use crate::domain::outcome::{Disposition, Outcome};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::report::Source;
 use crate::port::store::{
-    AccountState, CallResult, DueKey, LeadFacts, LeadRow, OpenAttempt, Stratum, Suppression, Verdict,
+    AccountState, CallResult, DueKey, LeadFacts, LeadRow, OpenAttempt, Reconciliation, Stratum, Suppression, Verdict,
 };
 
 /// Everything a database holds.
@@ -61,6 +61,12 @@ pub struct World {
     pub pending: BTreeMap<InboxId, PendingRecord>,
     /// Who dials an account.
     pub lease: BTreeMap<AccountName, LeaseRecord>,
+    /// Signs of life.
+    pub replica: BTreeMap<OwnerId, ReplicaRecord>,
+    /// Which history the database is on, and which one daemons have dialed on.
+    pub line: (u64, u64),
+    /// Accounts that do not dial because attempts of them may be missing.
+    pub reconciliation: BTreeMap<AccountName, Reconciliation>,
     /// Panic stops; `None` stops everything.
     pub stop: BTreeMap<Option<AccountName>, String>,
     /// Do-not-call entries; without a campaign they hold everywhere.
@@ -277,6 +283,19 @@ pub struct LeaseRecord {
     pub expires_at: Duration,
 }
 
+/// A row of the replica table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaRecord {
+    /// The accounts of its configuration, sorted.
+    pub accounts: Vec<AccountName>,
+    /// Number of its last beat.
+    pub beat_no: i64,
+    /// When, by the database's clock.
+    pub beat_at: Duration,
+    /// The same moment, civil.
+    pub civil_at: Timestamp,
+}
+
 impl World {
     pub(super) fn new(installation: Installation) -> Self {
         Self {
@@ -298,6 +317,9 @@ impl World {
             inbox: BTreeMap::new(),
             pending: BTreeMap::new(),
             lease: BTreeMap::new(),
+            replica: BTreeMap::new(),
+            line: (1, 1),
+            reconciliation: BTreeMap::new(),
             stop: BTreeMap::new(),
             suppression: BTreeMap::new(),
             account_state: BTreeMap::new(),
@@ -318,6 +340,13 @@ impl World {
         let last = self.last_key.entry(table).or_default();
         *last += 1;
         *last
+    }
+
+    /// Leaves out keys that rows of a lost history may have had.
+    pub(super) fn skip_keys(&mut self) {
+        for table in ["lead", "campaign"] {
+            *self.last_key.entry(table).or_default() += 1_000;
+        }
     }
 
     /// A lead's due row.
@@ -455,12 +484,16 @@ impl World {
             refused: false,
         };
         let id = open.attempt_id;
-        self.attempts_of_phone.insert((open.phone, id));
-        self.attempts_by_intent.insert((open.intent_at, id));
-        assert_eq!(self.attempt.insert(id, attempt), None, "an attempt is written once");
+        self.insert_attempt(id, attempt);
         self.phone_of_open.insert(id, open.phone);
         let twin = self.open_attempt.insert(open.phone, open);
         assert_eq!(twin, None, "a phone has at most one open attempt");
+    }
+
+    pub(super) fn insert_attempt(&mut self, id: AttemptId, attempt: AttemptRecord) {
+        self.attempts_of_phone.insert((attempt.phone, id));
+        self.attempts_by_intent.insert((attempt.intent_at, id));
+        assert_eq!(self.attempt.insert(id, attempt), None, "an attempt is written once");
     }
 
     pub(super) fn take_open(&mut self, attempt_id: AttemptId) -> Option<OpenAttempt> {

@@ -20,6 +20,10 @@ with intent as materialized (
         and d.attempt_no = i.attempt_no and d.tries = i.tries and d.phone = i.phone
     where exists (select from lease)
         and not exists (select from stop_order where account is null or account = $1)
+        and not exists (select from reconciliation where account = $1)
+        -- On a history nobody has looked at, or without what was acknowledged last, intents may be missing.
+        and not exists (select from database_line where line <> current_line())
+        and ($20::uuid is null or exists (select from attempt where attempt_id = $20))
         and exists (
             select from campaign c
             where c.campaign_id = i.campaign_id and c.state = 'active' and c.version = i.campaign_version

@@ -11,7 +11,8 @@ use crate::domain::id::{
     AccountName, AssistantId, AttemptId, CallingGroupId, CampaignId, Epoch, Installation, OwnerId, ProviderCallId,
 };
 use crate::port::store::{
-    AccountState, CampaignRow, Control, FINISHED_MAX, OpenAttempt, OpenCount, StartsOf, Stop, StoreError, Stratum,
+    AccountState, CampaignRow, Control, FINISHED_MAX, OpenAttempt, OpenCount, Reconciliation, StartsOf, Stop,
+    StoreError, Stratum,
 };
 
 use super::failure::reading;
@@ -78,7 +79,27 @@ pub(super) async fn control(pool: &PgPool) -> Result<Control, StoreError> {
     .await
     .map_err(reading)?;
 
+    let reconciliations = query!("select account, since, noted_at, reason from reconciliation order by account")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(reading)?;
+    let free_leases =
+        query_scalar!("select account from account_lease where expires_at <= clock_timestamp() order by account")
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(reading)?;
+
     Ok(Control {
+        reconciliations: reconciliations
+            .into_iter()
+            .map(|row| Reconciliation {
+                account: AccountName::new(row.account),
+                since: row.since.to_jiff(),
+                noted_at: row.noted_at.to_jiff(),
+                reason: row.reason,
+            })
+            .collect(),
+        free_leases: free_leases.into_iter().map(AccountName::new).collect(),
         campaigns: campaigns
             .into_iter()
             .map(|row| {

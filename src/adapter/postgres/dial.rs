@@ -27,6 +27,7 @@ pub(super) async fn begin_dials(
     pool: &PgPool,
     lease: &Lease,
     intents: &[DialIntent],
+    witness: Option<AttemptId>,
     now: Timestamp,
 ) -> Result<Vec<CommittedIntent>, StoreError> {
     if intents.is_empty() {
@@ -66,6 +67,7 @@ pub(super) async fn begin_dials(
         &deadlines as _,
         &newest_calls as _,
         &evidence,
+        witness.map(AttemptId::uuid),
     )
     .fetch_all(&mut *connection)
     .await
@@ -291,13 +293,13 @@ impl ReplyColumns {
             columns.sent_at.push(record.sent_at.map(ToSqlx::to_sqlx));
             columns.placed.push(matches!(record.reply, ReplyFact::Placed { .. }));
             match &record.reply {
-                ReplyFact::Placed { call_id, poll_at } => {
+                ReplyFact::Placed { call_id, poll_at, deadline_at } => {
                     columns.call_ids.push(call_id.as_ref().map(|id| storable(id.as_str())));
                     columns.poll_at.push(poll_at.to_sqlx());
                     columns.reasons.push(None);
                     columns.accepted.push(true);
                     columns.absence_from.push(None);
-                    columns.deadlines.push(None);
+                    columns.deadlines.push(deadline_at.map(ToSqlx::to_sqlx));
                 }
                 ReplyFact::InDoubt { reason, accepted, absence_from, poll_at, deadline_at } => {
                     columns.call_ids.push(None);

@@ -25,12 +25,11 @@ mod inbox;
 mod late;
 mod lease;
 mod placement;
+mod replica;
 mod retention;
 mod row;
 mod settle;
 mod storable;
-
-use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::PgPool;
@@ -40,10 +39,11 @@ use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AccountName, AttemptId, CampaignId, InboxId, Installation, LeadId, OwnerId};
 use crate::port::permit::CommittedIntent;
 use crate::port::store::{
-    AccountState, AssistantChange, AssistantUse, Backlog, Binding, CallKey, CallMatch, CampaignLists, Candidate,
+    AccountState, AssistantChange, AssistantUse, Backlog, Beat, Binding, CallKey, CallMatch, CampaignLists, Candidate,
     Control, DialIntent, DueKey, EnrolmentDone, EnrolmentStep, InboxEvent, InboxMark, LateResult, LeadChange, Lease,
-    ListPage, OpenAttempt, OpenChange, OpenCount, PastAttempt, PendingEvent, PersonFacts, Probe, ReplyRecord,
-    RetainReport, RetentionPolicy, Settlement, StartsOf, Store, StoreError, Verdict,
+    LeaseRequest, ListPage, LostAttempt, OpenAttempt, OpenChange, OpenCount, PastAttempt, PendingEvent, PersonFacts,
+    Probe, Pulse, Reconciliation, ReplyRecord, Restored, RetainReport, RetentionPolicy, Settlement, StartsOf, Store,
+    StoreError, Verdict,
 };
 
 /// The store in Postgres. Cheap to clone.
@@ -74,17 +74,28 @@ impl Store for PostgresStore {
         self.installation
     }
 
-    async fn renew_leases(
-        &self,
-        owner: OwnerId,
-        accounts: &[AccountName],
-        ttl: Duration,
-    ) -> Result<Vec<Lease>, StoreError> {
-        lease::renew_leases(&self.pool, owner, accounts, ttl).await
+    async fn beat(&self, beat: &Beat<'_>) -> Result<Pulse, StoreError> {
+        replica::beat(&self.pool, beat).await
     }
 
-    async fn release_leases(&self, owner: OwnerId) -> Result<(), StoreError> {
-        lease::release_leases(&self.pool, owner).await
+    async fn renew_leases(&self, request: &LeaseRequest<'_>) -> Result<Vec<Lease>, StoreError> {
+        lease::renew_leases(&self.pool, request).await
+    }
+
+    async fn release_leases(&self, owner: OwnerId, accounts: &[AccountName]) -> Result<(), StoreError> {
+        lease::release_leases(&self.pool, owner, accounts).await
+    }
+
+    async fn restore_attempt(&self, lease: &Lease, lost: &LostAttempt, now: Timestamp) -> Result<Restored, StoreError> {
+        replica::restore_attempt(&self.pool, self.installation, lease, lost, now).await
+    }
+
+    async fn end_reconciliation(
+        &self,
+        reconciliation: &Reconciliation,
+        stop: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        replica::end_reconciliation(&self.pool, reconciliation, stop).await
     }
 
     async fn control(&self) -> Result<Control, StoreError> {
@@ -120,9 +131,10 @@ impl Store for PostgresStore {
         &self,
         lease: &Lease,
         intents: &[DialIntent],
+        witness: Option<AttemptId>,
         now: Timestamp,
     ) -> Result<Vec<CommittedIntent>, StoreError> {
-        dial::begin_dials(&self.pool, lease, intents, now).await
+        dial::begin_dials(&self.pool, lease, intents, witness, now).await
     }
 
     async fn confirm(

@@ -50,6 +50,10 @@ impl Clock for TestClock {
         Timestamp::from_microsecond(at.as_microsecond()).expect("it was a timestamp before it lost its nanoseconds")
     }
 
+    fn wall(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::try_from(self.start.elapsed()).expect("tests are short")
+    }
+
     fn monotonic(&self) -> Instant {
         Instant::now()
     }
@@ -370,13 +374,17 @@ impl Stage {
                 evidence: String::new(),
             })
             .collect();
-        assert_eq!(self.store.begin_dials(&lease, &intents, now).await.unwrap().len(), intents.len());
+        assert_eq!(self.store.begin_dials(&lease, &intents, None, now).await.unwrap().len(), intents.len());
         let replies: Vec<ReplyRecord> = intents
             .iter()
             .map(|intent| ReplyRecord {
                 attempt_id: intent.attempt_id,
                 sent_at: Some(now),
-                reply: ReplyFact::Placed { call_id: Some(call_id(intent.due.lead_id)), poll_at: now },
+                reply: ReplyFact::Placed {
+                    call_id: Some(call_id(intent.due.lead_id)),
+                    poll_at: now,
+                    deadline_at: None,
+                },
             })
             .collect();
         assert_eq!(self.store.record_replies(&replies).await.unwrap().len(), intents.len());
@@ -410,6 +418,7 @@ fn definition() -> Value {
 fn settings() -> Settings {
     Settings {
         owner: OwnerId(uuid::Uuid::from_u128(1)),
+        name: "test".to_owned(),
         lease_ttl: Duration::from_secs(60),
         zombie_horizon: Duration::from_secs(15),
         request_timeout: Duration::from_secs(30),

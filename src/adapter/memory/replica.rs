@@ -1,0 +1,201 @@
+//! Signs of life, and what follows when the database has forgotten something; the twin of the statements in Postgres.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::attempt::{MatchBasis, OpenState};
+use crate::domain::id::{AccountName, AttemptId, AttemptKey};
+use crate::domain::outcome::Outcome;
+use crate::port::store::{Beat, DueKey, Lease, LostAttempt, OpenAttempt, Pulse, Reconciliation, Restored};
+
+use super::world::{AttemptEnd, AttemptRecord, ReplicaRecord, World};
+
+/// How far before the last known moment calls are compared.
+const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+
+pub(super) fn beat(world: &mut World, beat: &Beat<'_>, database_now: Duration) -> Pulse {
+    let known = world.replica.get(&beat.owner).map(|known| (known.beat_no, known.civil_at));
+    let (noted, present) = world.line;
+    let finding = if noted != present {
+        let since = world.replica.values().map(|replica| replica.civil_at).max();
+        Some(("the database is another server, or has another history", since))
+    } else if beat.acknowledged > 0 && known.is_none_or(|(beat_no, _)| beat_no < beat.acknowledged) {
+        let problem = "the database has forgotten a sign of life that it had acknowledged";
+        Some((problem, known.map(|(_, civil_at)| civil_at)))
+    } else if beat.witness.is_some_and(|witness| !world.attempt.contains_key(&witness)) {
+        let problem = "the database has forgotten an attempt that it had acknowledged";
+        Some((problem, known.map(|(_, civil_at)| civil_at)))
+    } else {
+        None
+    };
+    if let Some((problem, since)) = finding {
+        let concerned: Vec<AccountName> = world.lease.keys().chain(beat.accounts).cloned().collect();
+        for account in concerned {
+            note(world, account, since.unwrap_or(beat.now) - MARGIN, beat.now, problem);
+        }
+        world.skip_keys();
+    }
+    world.line = (present, present);
+    let mut accounts = beat.accounts.to_vec();
+    accounts.sort();
+    let others =
+        world.replica.iter().filter(|(owner, other)| **owner != beat.owner && other.beat_at + beat.ttl > database_now);
+    let (mut alike, mut rank) = (0, 0);
+    for (owner, other) in others {
+        alike += u32::from(other.accounts == accounts);
+        rank += u32::from(*owner < beat.owner);
+    }
+    let record = ReplicaRecord { accounts, beat_no: beat.number, beat_at: database_now, civil_at: beat.now };
+    world.replica.insert(beat.owner, record);
+    Pulse {
+        database_now: Timestamp::UNIX_EPOCH + database_now,
+        replicas: alike + 1,
+        rank,
+        went_back: finding.map(|(problem, _)| problem.to_owned()),
+    }
+}
+
+fn note(world: &mut World, account: AccountName, since: Timestamp, noted_at: Timestamp, reason: &str) {
+    let since = world.reconciliation.get(&account).map_or(since, |known| known.since.min(since));
+    let reconciliation = Reconciliation { account: account.clone(), since, noted_at, reason: reason.to_owned() };
+    world.reconciliation.insert(account, reconciliation);
+}
+
+pub(super) fn restore(
+    world: &mut World,
+    lease: &Lease,
+    lost: &LostAttempt,
+    now: Timestamp,
+    database_now: Duration,
+) -> Restored {
+    if let (None, Some(open)) = (lost.attempt_id, world.open_attempt.get(&lost.phone)) {
+        return Restored::Waits(open.attempt_id);
+    }
+    let Some(attempt_id) = lost.attempt_id.or_else(|| next_of_phone(world, lease, lost)) else {
+        return Restored::Nobodys;
+    };
+    if !super::dial::lease_holds(world, lease, database_now) {
+        return Restored::Fenced;
+    }
+    if world.attempt.contains_key(&attempt_id) {
+        return Restored::Known(attempt_id);
+    }
+    let AttemptKey { campaign_id, lead_id, attempt_no } = attempt_id.key();
+    let place = (campaign_id, lead_id);
+    let due = world.due_of(campaign_id, lead_id);
+    if let Some(due) = due.as_ref().filter(|due| due.attempt_no <= attempt_no) {
+        if world.open_attempt.contains_key(&lost.phone) {
+            return Restored::Waits(attempt_id);
+        }
+        world.take_due(due);
+        world.insert_open(open_attempt(lease, lost, attempt_id, due, now), EVIDENCE);
+        super::dial::learn_sent_at(world, attempt_id, lost.made_at);
+        bind(world, lost, attempt_id);
+        return Restored::Open(attempt_id);
+    }
+    if due.is_none() && !world.disposition.contains_key(&place) {
+        let has_lead = world.lead.contains_key(&lead_id);
+        let has_open = world.open_attempt.values().any(|open| {
+            let key = open.attempt_id.key();
+            (key.campaign_id, key.lead_id) == place
+        });
+        return if has_lead || has_open { Restored::Waits(attempt_id) } else { Restored::Orphan(attempt_id) };
+    }
+    let tries = if let Some(disposed) = world.disposition.get_mut(&place) {
+        disposed.attempt_no = disposed.attempt_no.max(attempt_no + 1);
+        disposed.tries += 1;
+        disposed.tries - 1
+    } else if let Some(due) = due.filter(|due| due.tries + 1 < due.attempt_no) {
+        world.take_due(&due);
+        world.insert_due(&DueKey { tries: due.tries + 1, ..due.clone() });
+        due.tries
+    } else {
+        0
+    };
+    let record = AttemptRecord {
+        phone: lost.phone,
+        tries: tries.min(attempt_no - 1),
+        account: lease.account.clone(),
+        assistant_id: lost.assistant_id.clone(),
+        epoch: lease.epoch,
+        intent_at: lost.made_at.unwrap_or(now),
+        evidence: EVIDENCE.to_owned(),
+        sent_at: lost.made_at,
+        end: Some(AttemptEnd {
+            ended_at: now,
+            outcome: Outcome::Unknown,
+            reason: "the database had lost it, and its lead has moved on".to_owned(),
+        }),
+        goal_met: None,
+        refused: false,
+    };
+    world.insert_attempt(attempt_id, record);
+    bind(world, lost, attempt_id);
+    Restored::Noted(attempt_id)
+}
+
+/// What is written instead of the rules a restored attempt was judged by.
+pub(super) const EVIDENCE: &str = "found in the provider's list";
+
+fn bind(world: &mut World, lost: &LostAttempt, attempt_id: AttemptId) {
+    let basis = if lost.attempt_id.is_some() { MatchBasis::Token } else { MatchBasis::OnlyCandidate };
+    if let Some(call_id) = &lost.call_id {
+        super::dial::learn_call(world, attempt_id, call_id, basis);
+    }
+}
+
+/// The attempt that a lead with this phone would have had next, in a campaign of the account.
+fn next_of_phone(world: &World, lease: &Lease, lost: &LostAttempt) -> Option<AttemptId> {
+    let of_account = |campaign: &super::CampaignRecord| {
+        campaign.definition.get("account").and_then(|account| account.as_str()) == Some(lease.account.as_str())
+    };
+    let mut waiting: Vec<DueKey> = world
+        .enrolment
+        .iter()
+        .filter(|((_, phone), _)| *phone == lost.phone)
+        .filter_map(|((campaign_id, _), lead_id)| world.due_of(*campaign_id, *lead_id))
+        .filter(|due| due.phone == lost.phone && world.campaign.get(&due.stratum.campaign_id).is_some_and(of_account))
+        .collect();
+    waiting.sort_by_key(|due| (due.due_at, due.stratum.campaign_id));
+    let due = waiting.first()?;
+    let key = AttemptKey { campaign_id: due.stratum.campaign_id, lead_id: due.lead_id, attempt_no: due.attempt_no };
+    Some(AttemptId::derive(world.installation, key))
+}
+
+fn open_attempt(lease: &Lease, lost: &LostAttempt, attempt_id: AttemptId, due: &DueKey, now: Timestamp) -> OpenAttempt {
+    OpenAttempt {
+        attempt_id,
+        phone: lost.phone,
+        account: lease.account.clone(),
+        assistant_id: lost.assistant_id.clone(),
+        tries: due.tries,
+        owner: lease.owner,
+        epoch: lease.epoch,
+        state: OpenState::Placed,
+        intent_at: lost.made_at.unwrap_or(now),
+        sent_at: lost.made_at,
+        deadline_at: lost.deadline_at,
+        poll_at: now,
+        call_id: lost.call_id.clone(),
+        accepted: true,
+        absence_from: None,
+        absent_since: None,
+        newest_call_known: None,
+        reason: None,
+        calling_group_id: due.stratum.calling_group_id,
+        priority: due.stratum.priority,
+    }
+}
+
+pub(super) fn end_reconciliation(world: &mut World, ended: &Reconciliation, stop: Option<&str>) -> bool {
+    let account = &ended.account;
+    if world.reconciliation.get(account).is_none_or(|known| known.noted_at != ended.noted_at) {
+        return false;
+    }
+    world.reconciliation.remove(account);
+    if let Some(reason) = stop {
+        world.stop.entry(Some(account.clone())).or_insert_with(|| reason.to_owned());
+    }
+    true
+}
