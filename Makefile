@@ -24,7 +24,7 @@ test: ## Run all tests on a private Postgres (installs Debian's package postgres
 	fi
 
 simulate: ## Play SEEDS runs of the engine in an imagined world (SEEDS=10000); OUTDIAL_SIM_SEED=7 replays one
-	OUTDIAL_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --lib simulation::promises -- --nocapture
+	OUTDIAL_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --profile simulation --lib simulation::promises -- --nocapture
 
 soak: ## Run the campaigns of the process tests at full length (2,000 leads; 500 for each of five providers)
 	@scripts/ensure-postgres

@@ -478,7 +478,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let permits_since = self.clock.monotonic();
         let witness = lock(&self.replica).witness(permits_since);
         #[cfg(test)]
-        if super::mutation::Mutation::IntentAfterRequest.is_made() {
+        if crate::port::mutation::Mutation::IntentAfterRequest.is_made() {
             for plan in plans {
                 mine.keep(plan.intent.attempt_id);
                 let intent = CommittedIntent::acknowledged_by_database(plan.intent.attempt_id);
@@ -514,7 +514,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 continue;
             };
             mine.keep(attempt_id);
-            match self.confirmed(&plan, person, now) {
+            let confirmed = self.confirmed(&plan, person, now);
+            #[cfg(test)]
+            let confirmed = if crate::port::mutation::Mutation::NoConfirm.is_made() { Ok(()) } else { confirmed };
+            match confirmed {
                 Ok(()) => {
                     report.permitted += 1;
                     self.send(name, lease.clone(), intent, plan, permits_since + PERMIT_VALID);

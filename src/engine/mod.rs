@@ -13,8 +13,6 @@ pub mod enrol;
 pub mod finish;
 mod health;
 pub mod lease;
-#[cfg(test)]
-pub mod mutation;
 pub mod pacer;
 pub mod place;
 pub mod poll;

@@ -3,6 +3,8 @@
 pub mod allowance;
 pub mod chain;
 pub mod clock;
+#[cfg(test)]
+pub mod mutation;
 pub mod permit;
 pub mod provider;
 pub mod replica;

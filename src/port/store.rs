@@ -586,6 +586,9 @@ pub enum ReplyFact {
         call_id: Option<ProviderCallId>,
         /// When to read it first.
         poll_at: Timestamp,
+        /// Until when it occupies a line, where the intent's own deadline may be too early: whoever sent it may have been
+        /// stopped just before the request left.
+        deadline_at: Option<Timestamp>,
     },
     /// We cannot know: `dialing` becomes `in_doubt`.
     InDoubt {

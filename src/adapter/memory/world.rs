@@ -23,6 +23,7 @@ use crate::port::store::{
 };
 
 /// Everything a database holds.
+#[derive(Clone)]
 pub struct World {
     /// Which database this is.
     pub installation: Installation,
