@@ -13,6 +13,7 @@ mod process {
         pub mod world;
     }
     mod account;
+    mod audit;
     mod brands;
     mod campaign;
     mod control;
