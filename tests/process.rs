@@ -7,6 +7,7 @@
 
 mod process {
     mod account;
+    mod audit;
     mod brands;
     mod campaign;
     mod control;

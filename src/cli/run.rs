@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::domain::zone::tzdb_version;
 use crate::port::clock::Clock;
 
+use super::audit;
 use super::database::{Database, Migrations, civil_clock};
 use super::supervise::Supervision;
 use super::wire::{self, Drained, Driver, Engine, Freshness};
@@ -75,6 +76,7 @@ pub(super) struct Daemon {
     pub address: std::net::SocketAddr,
     driver: Driver,
     receiver: JoinHandle<std::io::Result<()>>,
+    audit: Option<JoinHandle<()>>,
     stop_receiver: CancellationToken,
 }
 
@@ -103,7 +105,8 @@ impl Daemon {
         let stop_receiver = CancellationToken::new();
         let options = receiver_options(config, &engine, &driver);
         let receiver = tokio::spawn(http::serve(listener, Arc::new(inbox), clock, options, stop_receiver.clone()));
-        Ok(Self { engine, address, driver, receiver, stop_receiver })
+        let audit = audit::watch(config, database.pool.clone(), clock);
+        Ok(Self { engine, address, driver, receiver, audit, stop_receiver })
     }
 
     /// When each pass is to have ended well.
@@ -113,6 +116,10 @@ impl Daemon {
 
     /// Drains and stops. Webhooks are received until the very end.
     pub(super) async fn stop(self) -> Drained {
+        // It only reads: nothing is lost in the middle of it.
+        if let Some(audit) = &self.audit {
+            audit.abort();
+        }
         let drained = self.driver.drain(&self.engine).await;
         self.stop_receiver.cancel();
         match tokio::time::timeout(Duration::from_secs(5), self.receiver).await {

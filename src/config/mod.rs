@@ -204,6 +204,8 @@ pub struct DaemonConfig {
     pub request_timeout: SignedDuration,
     /// Longest wait for a connection to a provider.
     pub connect_timeout: SignedDuration,
+    /// How often the daemon checks the invariants of what happened lately; never if `None`.
+    pub audit_every: Option<SignedDuration>,
 }
 
 /// How long personal data is kept.

@@ -155,6 +155,9 @@ fn read_daemon(cursor: &Cursor<'_>, rehearsal: bool) -> Option<DaemonConfig> {
     let zombie_horizon = time("zombie_horizon", if rehearsal { 1 } else { 60 }, 86_400);
     let request_timeout = time("request_timeout", 1, 300);
     let connect_timeout = time("connect_timeout", 1, 60);
+    // Real time, so a rehearsal wants it sooner.
+    let audit_bounds = SignedDuration::from_secs(if rehearsal { 1 } else { 60 })..=SignedDuration::from_hours(24 * 7);
+    let audit_every = fields.optional("audit_every", |cursor| cursor.duration(audit_bounds));
     let above = |key: &str, value: Option<SignedDuration>, other: &str, bound: Option<SignedDuration>, why: &str| {
         let (Some(value), Some(bound)) = (value, bound) else { return Some(()) };
         if value > bound {
@@ -187,6 +190,7 @@ fn read_daemon(cursor: &Cursor<'_>, rehearsal: bool) -> Option<DaemonConfig> {
         zombie_horizon: zombie_horizon?,
         request_timeout: request_timeout?,
         connect_timeout: connect_timeout?,
+        audit_every,
     })
 }
 
