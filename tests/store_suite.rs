@@ -110,6 +110,7 @@ macro_rules! for_every_case {
                 a_changed_assistant_is_noticed_once_or_pauses_until_resumed,;
             replicas:
                 replicas_know_how_many_share_their_accounts,
+                whoever_leaves_is_not_counted_and_keeps_nothing,
                 nobody_takes_more_than_its_share,
                 what_was_acknowledged_and_is_gone_stops_every_account,
                 an_intent_needs_the_one_before_it,

@@ -1,11 +1,12 @@
 //! Finding the database, and the schema in it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::embedded::{EmbeddedPostgres, Options};
@@ -31,6 +32,9 @@ pub struct Database {
     /// The private server that this process started, to be stopped last.
     pub server: Option<EmbeddedPostgres>,
 }
+
+/// How long connections may take to end in good order.
+const CLOSE_MAX: Duration = Duration::from_secs(3);
 
 /// What to do about migrations that are not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +116,11 @@ impl Database {
 
     /// Closes the connections and stops the private server.
     pub async fn close(self) -> Result<(), Failure> {
-        self.dial_pool.close().await;
-        self.steering_pool.close().await;
-        self.pool.close().await;
+        // A connection whose other end vanished keeps its statement for up to a minute; nobody waits for its answer now.
+        let pools = async { tokio::join!(self.dial_pool.close(), self.steering_pool.close(), self.pool.close()) };
+        if tokio::time::timeout(CLOSE_MAX, pools).await.is_err() {
+            warn!("Connections to the database that do not answer are cut");
+        }
         if let Some(server) = self.server {
             server.stop().await.context("stop the private database server")?;
         }

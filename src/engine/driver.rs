@@ -349,8 +349,7 @@ impl Driver {
         self.stop.cancel();
         self.loops.close();
         self.loops.wait().await;
-        let names: Vec<AccountName> = engine.accounts.keys().cloned().collect();
-        if let Err(problem) = engine.store.release_leases(engine.settings.owner, &names).await {
+        if let Err(problem) = engine.store.leave(engine.settings.owner).await {
             warn!(error = %Chain(&problem), "The leases could not be given up and run out by themselves");
         }
         drained

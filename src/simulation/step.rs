@@ -229,5 +229,6 @@ fn busy(method: &str) -> bool {
             | "advance_campaign"
             | "save_account_state"
             | "release_leases"
+            | "leave"
     )
 }

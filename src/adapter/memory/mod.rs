@@ -214,6 +214,11 @@ impl Store for MemoryStore {
         self.write("release_leases", |world| control::release_leases(world, owner, accounts, clock())).await
     }
 
+    async fn leave(&self, owner: OwnerId) -> Result<(), StoreError> {
+        let clock = &self.database_clock;
+        self.write("leave", |world| replica::leave(world, owner, clock())).await
+    }
+
     async fn restore_attempt(&self, lease: &Lease, lost: &LostAttempt, now: Timestamp) -> Result<Restored, StoreError> {
         let clock = &self.database_clock;
         self.write("restore_attempt", |world| replica::restore(world, lease, lost, now, clock())).await

@@ -106,6 +106,10 @@ impl Store for PostgresStore {
         answered(lease::release_leases(&self.steering, owner, accounts)).await
     }
 
+    async fn leave(&self, owner: OwnerId) -> Result<(), StoreError> {
+        answered(replica::leave(&self.steering, owner)).await
+    }
+
     async fn restore_attempt(&self, lease: &Lease, lost: &LostAttempt, now: Timestamp) -> Result<Restored, StoreError> {
         answered(replica::restore_attempt(&self.pool, self.installation, lease, lost, now)).await
     }
