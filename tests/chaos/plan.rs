@@ -1,6 +1,7 @@
 //! What goes wrong, when, to whom and for how long: drawn from a seed before anything runs.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use rand::seq::SliceRandom as _;
@@ -132,7 +133,7 @@ impl fmt::Display for Step {
 }
 
 /// Every kind of `kinds` once in each round, in an order of its own.
-pub fn draw(seed: u64, kinds: &[Kind], rounds: usize, lasts_ms_max: u64) -> Vec<Step> {
+pub fn draw(seed: u64, kinds: &[Kind], rounds: usize, lasts_ms_max: u64, rest_ms: Range<u64>) -> Vec<Step> {
     let mut chance = ChaCha8Rng::seed_from_u64(seed);
     let mut steps = Vec::new();
     for _ in 0..rounds {
@@ -146,7 +147,7 @@ pub fn draw(seed: u64, kinds: &[Kind], rounds: usize, lasts_ms_max: u64) -> Vec<
                 kind,
                 replica: chance.random_range(0..REPLICAS.len()),
                 lasts: Duration::from_millis(millis),
-                rest: Duration::from_millis(chance.random_range(500..2_500)),
+                rest: Duration::from_millis(chance.random_range(rest_ms.clone())),
                 coin: chance.random(),
             });
         }

@@ -55,8 +55,10 @@ impl Storm {
                 seed,
                 lasts: Duration::from_secs(minutes * 60),
                 leads: usize::try_from(minutes).unwrap() * 900,
-                limits: Limits { per_minute: 3, per_second: 1, lines: 80 },
-                steps: draw(seed, &Kind::all(), 40, 5_000),
+                // Refused starts halve the rate, and one in twenty is refused: about a third of this is reached.
+                limits: Limits { per_minute: 8, per_second: 1, lines: 120 },
+                // Rests in which the daemons get to work again: three rounds of all kinds, and some more, in a quarter of an hour.
+                steps: draw(seed, &Kind::all(), 40, 3_000, 2_800..5_600),
                 // What fifteen minutes are to show, in proportion.
                 calls_min: usize::try_from(minutes).unwrap() * 20_000 / 15,
                 faults_min: usize::try_from(minutes).unwrap() * 100 / 15,
@@ -68,7 +70,7 @@ impl Storm {
                 lasts: Duration::MAX,
                 leads: 200,
                 limits: Limits { per_minute: 1, per_second: 1, lines: 60 },
-                steps: draw(seed, &Kind::important(), 1, 1_500),
+                steps: draw(seed, &Kind::important(), 1, 1_500, 500..2_500),
                 calls_min: 300,
                 faults_min: Kind::important().len(),
                 each_min: 1,
