@@ -3,7 +3,9 @@
 pub mod allowance;
 pub mod chain;
 pub mod clock;
+pub mod metric;
 pub mod permit;
 pub mod provider;
+pub mod reading;
 pub mod replica;
 pub mod store;
