@@ -6,7 +6,7 @@ WITH_POSTGRES = $(CARGO) run --locked --quiet --example with_postgres --
 .DEFAULT_GOAL := help
 SEEDS ?= 10000
 MINUTES ?= 15
-.PHONY: help demo test simulate soak chaos mutations bench ci fmt-check lint doc deny prepare sqlx-check deb deploy-check systemd-test
+.PHONY: help demo test simulate soak chaos mutations bench ci fmt-check lint doc deny prepare sqlx-check deb deploy-check metrics-check systemd-test
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,9 @@ deb: ## Build the Debian package (wants `cargo install cargo-deb`)
 
 deploy-check: ## Hold deploy/ against the schemas of systemd, Kubernetes and compose, as far as their tools are installed
 	scripts/check-deploy
+
+metrics-check: ## Hold the alerts against promtool, where it is installed
+	scripts/check-metrics
 
 systemd-test: ## Boot a real systemd with the daemon in it (root; wants systemd-nspawn and debootstrap; minutes)
 	$(CARGO) build --locked --bin outdial

@@ -12,6 +12,7 @@ mod process {
     mod campaign;
     mod control;
     mod kill;
+    mod observed;
     mod outage;
     mod person;
     mod signals;

@@ -27,6 +27,7 @@ use crate::domain::id::AccountName;
 use crate::domain::report::Source;
 use crate::port::chain::Chain;
 use crate::port::clock::Clock;
+use crate::port::metric;
 use crate::port::store::{InboxEvent, Store, StoreError};
 
 /// Webhooks that may wait for their commit; more are answered 503, which costs the provider a retry and us no memory.
@@ -107,14 +108,14 @@ pub async fn serve<S: Store, C: Clock>(
     Ok(())
 }
 
-/// Binds the listener.
+/// Binds the listener of a key of the configuration.
 ///
 /// # Errors
 /// When the address is taken or not this machine's; the message says which.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| match source.kind() == std::io::ErrorKind::AddrInUse {
-        true => BindError::Occupied { address },
-        false => BindError::Other { address, source },
+        true => BindError::Occupied { key, address },
+        false => BindError::Other { key, address, source },
     })
 }
 
@@ -122,14 +123,18 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Something else listens there.
-    #[error("http.listen {address} is occupied by another process: stop it or choose another port")]
+    #[error("{key} {address} is occupied by another process: stop it or choose another port")]
     Occupied {
+        /// What the configuration calls it.
+        key: &'static str,
         /// Where.
         address: SocketAddr,
     },
     /// Anything else.
-    #[error("http.listen {address} cannot be listened on")]
+    #[error("{key} {address} cannot be listened on")]
     Other {
+        /// What the configuration calls it.
+        key: &'static str,
         /// Where.
         address: SocketAddr,
         /// What the system says.
@@ -152,16 +157,24 @@ async fn receive(
     let known = shared.tokens.get(&account).copied();
     let right = bool::from(known.unwrap_or([0; 32]).ct_eq(&given)) && known.is_some();
     if !right {
+        metric::WEBHOOKS.add(["", "unknown_address"], 1);
         return (StatusCode::NOT_FOUND, "no such address\n");
     }
     let (stored, answer) = oneshot::channel();
-    let event = InboxEvent { account, source: Source::Webhook, body, attempt_id: None };
+    let event = InboxEvent { account: account.clone(), source: Source::Webhook, body, attempt_id: None };
     if shared.events.try_send(Waiting { event, stored }).is_err() {
+        metric::WEBHOOKS.add([account.as_str(), "overloaded"], 1);
         return (StatusCode::SERVICE_UNAVAILABLE, "too many events are waiting; send it again\n");
     }
     match answer.await {
-        Ok(true) => (StatusCode::OK, "stored\n"),
-        Ok(false) | Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "it could not be stored; send it again\n"),
+        Ok(true) => {
+            metric::WEBHOOKS.add([account.as_str(), "stored"], 1);
+            (StatusCode::OK, "stored\n")
+        }
+        Ok(false) | Err(_) => {
+            metric::WEBHOOKS.add([account.as_str(), "not_stored"], 1);
+            (StatusCode::SERVICE_UNAVAILABLE, "it could not be stored; send it again\n")
+        }
     }
 }
 

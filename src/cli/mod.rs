@@ -22,6 +22,7 @@ pub mod suppress;
 pub mod wire;
 
 mod csv_file;
+mod observe;
 mod supervise;
 
 use std::io::Write;

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::http::{self, ReceiverOptions};
 use crate::adapter::postgres::PostgresStore;
+use crate::adapter::postgres::reading::server_version;
 use crate::adapter::postgres::status::account_statuses;
 use crate::config::Config;
 use crate::domain::zone::tzdb_version;
@@ -22,6 +23,7 @@ use crate::port::clock::Clock;
 
 use super::audit;
 use super::database::{Database, Migrations, civil_clock};
+use super::observe::{Observation, fingerprint};
 use super::supervise::Supervision;
 use super::wire::{self, Drained, Driver, Engine, Freshness};
 use super::{Failure, Outcome};
@@ -75,6 +77,7 @@ pub(super) struct Daemon {
     /// Where webhooks arrive.
     pub address: std::net::SocketAddr,
     driver: Driver,
+    observation: Observation,
     receiver: JoinHandle<std::io::Result<()>>,
     audit: Option<JoinHandle<()>>,
     stop_receiver: CancellationToken,
@@ -83,30 +86,31 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts the passes and the receiver.
     pub(super) async fn start(config: &Config, database: &Database, clock: ScaledClock) -> Result<Self, Failure> {
-        let listener = http::bind(config.http.listen).await.map_err(Failure::world)?;
+        let listener = http::bind("http.listen", config.http.listen).await.map_err(Failure::world)?;
+        let metrics_listener = match config.http.metrics_listen {
+            Some(address) => Some(http::bind("http.metrics_listen", address).await.map_err(Failure::world)?),
+            None => None,
+        };
         let address = listener.local_addr().context("read the address of http.listen")?;
         let store = PostgresStore::open(database.dial_pool.clone()).await.context("open the store")?;
         let store = store.steered_by(database.steering_pool.clone());
         let inbox = PostgresStore::open(database.pool.clone()).await.context("open the store of the receiver")?;
-        info!(
-            version = env!("CARGO_PKG_VERSION"),
-            tzdb = tzdb_version(),
-            "outdial {} starts, time zone data {}",
-            env!("CARGO_PKG_VERSION"),
-            tzdb_version()
-        );
+        let postgres = server_version(&database.pool).await.context("read the server's version")?;
         info!("Until rule packs are built, nobody is called outside 09:00-20:00 of their own time");
         if !clock.is_identity() {
             warn!("The civil clock is scaled: {clock}");
         }
         tell_forgotten_accounts(config, database).await?;
         let engine = wire::engine(config, store, clock)?;
+        tell_start(config, &postgres, &engine.settings.name);
         let driver = Driver::start(&engine);
+        let freshness = driver.freshness.clone();
+        let observation = Observation::start(config, &engine, freshness, database, metrics_listener, &postgres);
         let stop_receiver = CancellationToken::new();
         let options = receiver_options(config, &engine, &driver);
         let receiver = tokio::spawn(http::serve(listener, Arc::new(inbox), clock, options, stop_receiver.clone()));
         let audit = audit::watch(config, database.pool.clone(), clock);
-        Ok(Self { engine, address, driver, receiver, audit, stop_receiver })
+        Ok(Self { engine, address, driver, observation, receiver, audit, stop_receiver })
     }
 
     /// When each pass is to have ended well.
@@ -121,6 +125,7 @@ impl Daemon {
             audit.abort();
         }
         let drained = self.driver.drain(&self.engine).await;
+        self.observation.stop().await;
         self.stop_receiver.cancel();
         match tokio::time::timeout(Duration::from_secs(5), self.receiver).await {
             Ok(Ok(Ok(()))) | Err(_) => {}
@@ -129,6 +134,20 @@ impl Daemon {
         }
         drained
     }
+}
+
+/// What runs, where: the first thing to know when reading a log.
+fn tell_start(config: &Config, postgres: &str, replica: &str) {
+    let (version, tzdb, hash) = (env!("CARGO_PKG_VERSION"), tzdb_version(), fingerprint(config));
+    info!(
+        event = "started",
+        version,
+        postgres,
+        tzdb,
+        config.hash = %hash,
+        replica,
+        "outdial {version} starts as {replica}: Postgres {postgres}, time zone data {tzdb}, configuration {hash}"
+    );
 }
 
 fn receiver_options(config: &Config, engine: &Arc<Engine>, driver: &Driver) -> ReceiverOptions {

@@ -20,6 +20,7 @@ use crate::engine::settings::{AccountSettings, Periods, Settings};
 use crate::port::store::{RetentionPolicy, Store, StoreError};
 
 pub use crate::engine::driver::{Drained, Driver, Freshness};
+pub use crate::engine::observe::{Minutes, WaitsFor};
 pub use crate::engine::view::View;
 
 use super::Failure;

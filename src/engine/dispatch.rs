@@ -19,7 +19,7 @@ use crate::domain::attempt::OpenState;
 use crate::domain::call_options::CallOptions;
 use crate::domain::campaign::{Day, Definition, Pick};
 use crate::domain::gate::{self, BudgetWait, CampaignFacts, Facts, Gate, GateVerdict, WindowFacts};
-use crate::domain::id::{AccountName, AssistantId, AttemptId, AttemptKey, CampaignId};
+use crate::domain::id::{AccountName, AssistantId, AttemptId, AttemptKey, CallingGroupId, CampaignId};
 use crate::domain::lead::Stratum;
 use crate::domain::retry::{Ending, Verdict};
 use crate::port::clock::Clock;
@@ -50,6 +50,8 @@ pub struct Memory {
     marks: BTreeMap<Stratum, Timestamp>,
     marks_reset_at: Option<Instant>,
     day_counts: BTreeMap<Option<CampaignId>, DayCount>,
+    /// Since when a calling group of a campaign has been seen open.
+    open_since: BTreeMap<(CampaignId, CallingGroupId), Timestamp>,
     /// Whether it was said that the account's day is used up.
     day_told: bool,
 }
@@ -88,6 +90,8 @@ struct Turn<'a> {
 struct Plan {
     intent: DialIntent,
     campaign: Arc<LiveCampaign>,
+    /// Since when it has been due and its calling window open.
+    ready_at: Timestamp,
     variables: Map<String, Value>,
     options: CallOptions,
 }
@@ -134,6 +138,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             info!(provider.account = %name, "Account {name} starts calls at its full rate again");
         }
         let open_lanes: Vec<Stratum> = self.open_lanes(&view, name, now);
+        note_open(&mut lock(&account.dispatch_memory).open_since, &open_lanes, now);
         if open_lanes.is_empty() {
             return Ok(report);
         }
@@ -207,7 +212,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 
     /// The roster without assistants that are put aside.
-    fn available(&self, account: &Account<P>, assistants: &[Assistant], now: Timestamp) -> Vec<Assistant> {
+    pub(super) fn available(&self, account: &Account<P>, assistants: &[Assistant], now: Timestamp) -> Vec<Assistant> {
         let roster = lock(&account.roster);
         assistants.iter().filter(|assistant| !roster.trusts.is_aside(&assistant.assistant_id, now)).cloned().collect()
     }
@@ -445,7 +450,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             .unwrap_or_default();
         let mut variables = turn.definition.variables.clone();
         variables.extend(lead.variables);
+        let opened =
+            lock(&account.dispatch_memory).open_since.get(&(campaign_id, due.stratum.calling_group_id)).copied();
         Plan {
+            ready_at: opened.map_or(due.due_at, |opened| opened.max(due.due_at)),
             intent: DialIntent {
                 attempt_id: AttemptId::derive(self.store.installation(), key),
                 campaign_version: turn.campaign.version,
@@ -568,7 +576,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         };
         self.place(
             name,
-            super::place::Start { lease, not_after, intent: plan.intent, campaign: plan.campaign },
+            super::place::Start {
+                lease,
+                not_after,
+                intent: plan.intent,
+                campaign: plan.campaign,
+                ready_at: plan.ready_at,
+            },
             intent,
             call,
         );
@@ -641,6 +655,22 @@ fn pick_trusted<'a>(
     }
     let free: Vec<&Assistant> = turn.eligible.iter().copied().filter(|one| has_room(&one.assistant_id)).collect();
     pick(how, &free, facts)
+}
+
+/// Remembers since when each calling group has been open.
+fn note_open(open_since: &mut BTreeMap<(CampaignId, CallingGroupId), Timestamp>, lanes: &[Stratum], now: Timestamp) {
+    let open: BTreeSet<_> = lanes.iter().map(|lane| (lane.campaign_id, lane.calling_group_id)).collect();
+    open_since.retain(|group, _| open.contains(group));
+    for group in open {
+        open_since.entry(group).or_insert(now);
+    }
+}
+
+impl<P: Provider> Account<P> {
+    /// Whether as many starts as a day allows are known of the account or a campaign, as far as anybody has counted.
+    pub(super) fn day_is_used(&self, campaign_id: Option<CampaignId>, cap: u32) -> bool {
+        lock(&self.dispatch_memory).day_counts.get(&campaign_id).is_some_and(|count| count.starts >= cap)
+    }
 }
 
 /// Whether a window lets a call through; used for the last look.

@@ -193,14 +193,24 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Why this machine's clock cannot be trusted with calling windows. Looks at the clock itself, so that one that was
     /// just set is noticed before the next call leaves.
     pub(super) fn clock_problem(&self) -> Option<String> {
-        let Some(comparison) = lock(&self.replica).comparison else {
+        let Some(skew) = self.clock_skew() else {
             return Some("the machine's clock has not been compared with the database's yet".to_owned());
         };
-        let skew = comparison.skew(self.clock.monotonic(), self.clock.wall());
         (skew > SKEW_MAX).then(|| {
             let seconds = skew.as_secs_f64();
             format!("the machine's clock is {seconds:.1} s off the database's; set both by NTP")
         })
+    }
+
+    /// By how much this machine's clock is certainly off the database's; `None` before the first comparison.
+    pub(super) fn clock_skew(&self) -> Option<Duration> {
+        let comparison = lock(&self.replica).comparison?;
+        Some(comparison.skew(self.clock.monotonic(), self.clock.wall()))
+    }
+
+    /// Replicas that are alive and have the same accounts, this one included; 0 before the first beat.
+    pub(super) fn replicas_alive(&self) -> u32 {
+        lock(&self.replica).pulse.as_ref().map_or(0, |pulse| pulse.replicas)
     }
 
     /// Gives back what is more than this replica's share, each account once nothing of it is under way.

@@ -13,6 +13,7 @@ pub mod enrol;
 pub mod finish;
 mod health;
 pub mod lease;
+pub mod observe;
 pub mod pacer;
 pub mod place;
 pub mod poll;
@@ -69,6 +70,7 @@ pub struct Engine<S, P, C> {
     /// Wakes the pass that takes leases: one is free.
     lease_wake: Notify,
     tasks: TaskTracker,
+    tallies: Mutex<observe::Tallies>,
     /// Whether what an older version could not read has been looked at again since the start.
     reread_done: AtomicBool,
 }
@@ -156,6 +158,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             replica: Mutex::new(lease::Replica::default()),
             lease_wake: Notify::new(),
             tasks: TaskTracker::new(),
+            tallies: Mutex::default(),
             reread_done: AtomicBool::new(false),
         });
         for (name, account) in &engine.accounts {

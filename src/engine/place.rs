@@ -49,6 +49,8 @@ pub(super) struct Start {
     pub not_after: Instant,
     pub intent: DialIntent,
     pub campaign: Arc<LiveCampaign>,
+    /// Since when it has been due and its calling window open.
+    pub ready_at: Timestamp,
 }
 
 impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
@@ -152,6 +154,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             match self.charge(account, &view, &start)? {
                 Ok(now) => {
                     account.give_back(campaign_id);
+                    self.note_start(&name, campaign_id, start.ready_at, now);
                     return Ok(now);
                 }
                 Err(wait) => {
@@ -196,6 +199,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         sent_at: Option<Timestamp>,
         reply: PlaceReply,
     ) -> Record {
+        self.note_reply(name, sent_at, &reply);
         let account = &self.accounts[name];
         let now = self.clock.now();
         let attempt_id = start.intent.attempt_id;

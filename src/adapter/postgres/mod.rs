@@ -15,6 +15,7 @@ pub mod finding;
 mod floor;
 mod history;
 pub mod inquiry;
+pub mod reading;
 pub mod status;
 pub mod views;
 pub mod whereabouts;

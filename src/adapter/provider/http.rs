@@ -31,6 +31,9 @@ const IDLE_FOR_MAX: Duration = Duration::from_secs(20);
 /// Idle connections kept; a pass starts a batch of calls at once, and each that finds none idle opens one.
 const IDLE_CONNECTIONS_MAX: usize = 64;
 
+/// Why a read was not even sent.
+pub(super) const NOT_SENT: &str = "the account has no request left to send now";
+
 /// Why a provider client cannot be made. Says nothing secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -159,7 +162,7 @@ impl Http {
 
     async fn send(&self, urgency: Urgency, request: RequestBuilder, bytes_max: usize) -> Result<Answer, String> {
         if self.guard.get().is_some_and(|guard| !guard.take(urgency)) {
-            return Err("the account has no request left to send now".to_owned());
+            return Err(NOT_SENT.to_owned());
         }
         match request.send().await {
             Ok(response) => Ok(self.receive(response, bytes_max).await),

@@ -127,7 +127,7 @@ impl World {
             "database": {"url": database.url, "connections": 3, "dial_connections": 6},
             "accounts": {ACCOUNT: account},
             "person": stage.person,
-            "http": {"listen": "127.0.0.1:0", "public_url": "http://127.0.0.1:9"},
+            "http": {"listen": "127.0.0.1:0", "metrics_listen": null, "public_url": "http://127.0.0.1:9"},
             "log": {"format": "json", "level": "info"},
             "daemon": stage.daemon,
             "clock": {"civil_origin": stage.civil_origin, "factor": stage.factor},
@@ -227,6 +227,11 @@ impl World {
             alarms.extend(log.lines().into_iter().filter(|line| line.contains("panicked")));
         }
         alarms
+    }
+
+    /// Every line the daemons wrote.
+    pub fn lines(&self) -> Vec<String> {
+        self.logs().flat_map(Log::lines).collect()
     }
 
     /// Warnings that contain these words.

@@ -119,6 +119,11 @@ impl HappyRobot {
         variables
     }
 
+    /// The account's name.
+    pub fn account(&self) -> &AccountName {
+        &self.account
+    }
+
     /// The address of one thing. Segments are escaped, and never climb.
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base_url.clone();
