@@ -255,8 +255,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Whether this replica takes itself for the one that dials the account.
     #[cfg(test)]
     pub(crate) fn dials_account(&self, name: &AccountName) -> bool {
-        let held = lock(&self.accounts[name].lease).clone();
-        held.is_some_and(|held| self.clock.monotonic() < held.deadline)
+        self.held_lease(&self.accounts[name]).is_some()
     }
 
     /// Whether somebody else is first in line for what any replica may do, so that this one need not hurry.

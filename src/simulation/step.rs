@@ -23,6 +23,8 @@ const RUNS_FOR: Duration = Duration::from_millis(500);
 /// How likely a process is killed, or stopped, just when a request has been let go and is not on the wire yet; if it is
 /// to be killed or stopped at all.
 const STRUCK_AT_THE_DOOR: (f64, f64) = (0.05, 0.1);
+/// How likely a process is stopped while what it found out is on its way to the database, for others to find out, too.
+const STOPPED_AT_THE_END: f64 = 0.08;
 
 /// What lies between one process and the database.
 pub(super) struct Wire {
@@ -81,6 +83,10 @@ impl World {
         self.read_logs(state);
         if self.strike(state, process, busy) {
             return (Fault::None, Duration::ZERO);
+        }
+        let ends = matches!(method, "settle" | "apply_late") && point == Point::Before;
+        if ends && state.machines[process.machine].stop_at.is_some() && state.dice.random_bool(STOPPED_AT_THE_END) {
+            self.stop(state, process);
         }
         if (method, point, fault) == ("peek_due", Point::After, Fault::None) && self.somebody_minds(state) {
             return (fault, Duration::from_millis(state.dice.random_range(500..3_000)));

@@ -253,7 +253,9 @@ impl World {
                 self.violation(state, format!("a phone number reached the log: {text}"));
             }
             self.note(state, &format!("{level} {text}"));
-            if level == Level::ERROR {
+            // Whoever loses commits is told to look.
+            let deserved = self.scenario.faults.goes_back > 0.0 && text.starts_with("No account dials until");
+            if level == Level::ERROR && !deserved {
                 state.violations.push(format!("logged: {text}"));
             }
         }
