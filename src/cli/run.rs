@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::adapter::clock::ScaledClock;
-use crate::adapter::http::{self, ReceiverOptions};
+use crate::adapter::http::{self, ReceiverLimits, ReceiverOptions};
 use crate::adapter::postgres::PostgresStore;
 use crate::adapter::postgres::status::account_statuses;
 use crate::config::Config;
@@ -74,7 +74,7 @@ pub(super) struct Daemon {
     /// Where webhooks arrive.
     pub address: std::net::SocketAddr,
     driver: Driver,
-    receiver: JoinHandle<std::io::Result<()>>,
+    receiver: JoinHandle<()>,
     stop_receiver: CancellationToken,
 }
 
@@ -115,8 +115,7 @@ impl Daemon {
         let drained = self.driver.drain(&self.engine).await;
         self.stop_receiver.cancel();
         match tokio::time::timeout(Duration::from_secs(5), self.receiver).await {
-            Ok(Ok(Ok(()))) | Err(_) => {}
-            Ok(Ok(Err(problem))) => error!("The receiver failed: {problem}"),
+            Ok(Ok(())) | Err(_) => {}
             Ok(Err(problem)) => error!("The receiver failed: {problem}"),
         }
         drained
@@ -137,6 +136,7 @@ fn receiver_options(config: &Config, engine: &Arc<Engine>, driver: &Driver) -> R
     ReceiverOptions {
         tokens,
         body_max: config.http.body_max,
+        limits: ReceiverLimits::default(),
         stored: Box::new(move |account| {
             if let Some(account) = wake.accounts.get(account) {
                 account.wake_collect();
