@@ -6,7 +6,8 @@ WITH_POSTGRES = $(CARGO) run --locked --quiet --example with_postgres --
 .DEFAULT_GOAL := help
 SEEDS ?= 10000
 MINUTES ?= 15
-.PHONY: help demo test simulate soak chaos mutations bench ci fmt-check lint doc deny prepare sqlx-check deb deploy-check metrics-check systemd-test
+FUZZ_SECONDS ?= 60
+.PHONY: help demo test simulate soak chaos mutations fuzz bench ci fmt-check lint doc deny prepare sqlx-check deb deploy-check metrics-check systemd-test
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +38,9 @@ chaos: ## Break processes, databases and networks for MINUTES (15) while three d
 mutations: ## Switch off each safeguard in turn, in a copy, and see that a test notices
 	@scripts/ensure-postgres
 	scripts/mutations
+
+fuzz: ## Feed every target what libFuzzer thinks of, FUZZ_SECONDS each (60); FUZZ_TARGETS="report phone" takes some
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz $(FUZZ_TARGETS)
 
 bench: ## Measure whole call lifecycles, their statements alone, and lateness
 	@scripts/ensure-postgres

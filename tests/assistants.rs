@@ -61,6 +61,7 @@ impl Scene {
             brand: &FAMULOR,
             base_url: Some(format!("{}/api", provider.uri())),
             paths: ApiPaths::default(),
+            authorities: Vec::new(),
             api_key: "a-key".into(),
             correlation_variable: "outdial_ref".to_owned(),
             installation: Installation::new(7),

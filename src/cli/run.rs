@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::adapter::clock::ScaledClock;
-use crate::adapter::http::{self, ReceiverOptions};
+use crate::adapter::http::{self, ReceiverLimits, ReceiverOptions};
 use crate::adapter::postgres::PostgresStore;
 use crate::adapter::postgres::reading::server_version;
 use crate::adapter::postgres::status::account_statuses;
@@ -78,7 +78,7 @@ pub(super) struct Daemon {
     pub address: std::net::SocketAddr,
     driver: Driver,
     observation: Observation,
-    receiver: JoinHandle<std::io::Result<()>>,
+    receiver: JoinHandle<()>,
     audit: Option<JoinHandle<()>>,
     stop_receiver: CancellationToken,
 }
@@ -128,8 +128,7 @@ impl Daemon {
         self.observation.stop().await;
         self.stop_receiver.cancel();
         match tokio::time::timeout(Duration::from_secs(5), self.receiver).await {
-            Ok(Ok(Ok(()))) | Err(_) => {}
-            Ok(Ok(Err(problem))) => error!("The receiver failed: {problem}"),
+            Ok(Ok(())) | Err(_) => {}
             Ok(Err(problem)) => error!("The receiver failed: {problem}"),
         }
         drained
@@ -164,6 +163,7 @@ fn receiver_options(config: &Config, engine: &Arc<Engine>, driver: &Driver) -> R
     ReceiverOptions {
         tokens,
         body_max: config.http.body_max,
+        limits: ReceiverLimits::default(),
         stored: Box::new(move |account| {
             if let Some(account) = wake.accounts.get(account) {
                 account.wake_collect();
