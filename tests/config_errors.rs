@@ -456,12 +456,12 @@ fn the_reference_states_the_defaults_of_an_account() {
         let text = reference();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.into_iter().partition(|line| {
-            ["_file:", "webhook_token:", "public_url:", "data_dir:", "list_lag_max:"]
+            ["_file:", "webhook_token:", "public_url:", "data_dir:", "list_lag_max:", "history_days:"]
                 .iter()
                 .any(|key| line.contains(key))
         })
     };
-    assert_eq!(secret_lines.len(), 8, "{secret_lines:?}");
+    assert_eq!(secret_lines.len(), 9, "{secret_lines:?}");
     let other = other.join("\n").replace("postgres://outdial@localhost/outdial", "embedded");
     let (clockless, _) = other.split_once("\nclock:").expect("the clock comes last");
     let mut stated = Case::new().file("a.yaml", clockless).accepted();

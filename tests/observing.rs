@@ -200,10 +200,10 @@ fn every_line_of_the_log_is_described_and_no_other() {
 
 #[test]
 fn a_line_that_is_not_described_is_found() {
-    let code = "fn f() {\n    tracing::warn!(a.b = %x(1, \"y\"), pass, \"Pass {pass} is \\\n        {}, and \\\"odd\\\"\", z);\n}";
+    let code = "fn f() {\n    tracing::warn!(a.b = %x(1, \"y\"), pass, \"Pass {pass} is \\\n        {}, and \\\"odd\\\" ones\", z);\n}";
     let calls = log_calls("src/x.rs", code);
     assert_eq!(calls.len(), 1);
-    assert_eq!((calls[0].level, calls[0].message.as_str()), ("WARN", "Pass … is …, and \\\"odd\\\""));
+    assert_eq!((calls[0].level, calls[0].message.as_str()), ("WARN", "Pass … is …, and \\\"odd\\\" ones"));
     let count = |page: &str| differences(&calls, &rows(page)).len();
     assert_eq!(count("| WARN | `Pass … is …, and` | `a.b` `pass` | x | y |"), 0);
     assert_eq!(count("| WARN | `Pass … is …, and` | `pass` `a.b` `c?` | x | y |"), 0);

@@ -234,17 +234,18 @@ impl Watch {
             warn!(check, elapsed_ms, "Invariant {} ({}) could not be checked: {why}", about.invariant, about.holds);
         } else if self.told.is_news(finding) {
             let ids: Vec<String> = finding.offences.iter().take(LOGGED_MAX).map(subject_of).collect();
+            let ids = ids.join("; ");
             error!(
                 invariant = about.invariant,
                 check,
                 violations = finding.violations,
                 elapsed_ms,
-                ids = ids.join("; "),
+                ids,
                 "Invariant {} is violated {} times ({}): {}; run `outdial audit`",
                 about.invariant,
                 finding.violations,
                 about.holds,
-                ids.join("; ")
+                ids
             );
         } else {
             debug!(
