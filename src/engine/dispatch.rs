@@ -484,6 +484,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         // Known as ours from before the commit, so that no other pass takes them for left behind.
         let mut mine = InFlight::add(self, name, intents.iter().map(|intent| intent.attempt_id));
         let permits_since = self.clock.monotonic();
+        // Reading and judging took their time, and an attempt is as old as its intent.
+        let now = self.clock.now().max(now);
         let witness = lock(&self.replica).witness(permits_since);
         #[cfg(test)]
         if crate::port::mutation::Mutation::IntentAfterRequest.is_made() {

@@ -140,7 +140,7 @@ fn one_seed_has_one_trace() {
 /// A simulation that finds nothing proves nothing: each mistake has to be found within so many seeds.
 #[test]
 fn mistakes_are_found() {
-    const SEEDS: u64 = 300;
+    const SEEDS: u64 = 1_000;
     for mutation in Mutation::ALL {
         let found = mutation.make(|| {
             (0..SEEDS).map(|seed| (seed, play(seed, false))).find(|(_, report)| !report.violations.is_empty())

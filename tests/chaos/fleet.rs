@@ -172,6 +172,14 @@ impl Fleet {
 
     /// Lets no lead become due any more, and waits until nothing is open but what nobody can tell.
     pub async fn settle(&self, within: Duration) {
+        eventually("every lead is enrolled: a campaign that finishes enrols nobody", within, || async {
+            let sql =
+                "select (select count(*) from campaign_list where not walked) + (select count(*) from lead_change c
+                where not exists (select from open_attempt o where o.lead_id = c.lead_id))";
+            let left: i64 = self.world.database.value(sql).await;
+            if left == 0 { Ok(()) } else { Err(format!("{left} lists and changes are left")) }
+        })
+        .await;
         self.world.database.execute("update campaign set state = 'finishing' where state = 'active'").await;
         eventually("all is disposed, or held for a reason", within, || async {
             // The simulators' logs are large: looked at as long as it took to read them.
