@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 fn stage() -> Stage {
     let mut stage = Stage { factor: 60, ..Stage::busy() };
     let limits = json!({"calls_per_second": 1, "calls_per_minute": 12, "requests_per_minute": 120});
-    merge(&mut stage.account, json!({"limits": limits, "list_lag_max": "1m", "settle_after": "1m"}));
+    merge(&mut stage.account, json!({"limits": limits, "list_lag_max": "1m", "settle_after": "10m"}));
     merge(&mut stage.daemon, json!({"lease_ttl": "2s", "zombie_horizon": "6s"}));
     stage.simulator.mix.refused_numbers = 0.0;
     stage

@@ -27,7 +27,7 @@ fn stage(daemon: Value) -> Stage {
         "calls_per_second": LIMITS.per_second, "calls_per_minute": LIMITS.per_minute,
         "concurrent_calls": LIMITS.lines, "requests_per_minute": LIMITS.per_minute * 10,
     });
-    merge(&mut stage.account, json!({"limits": limits, "list_lag_max": "1m", "settle_after": "1m"}));
+    merge(&mut stage.account, json!({"limits": limits, "list_lag_max": "1m", "settle_after": "10m"}));
     // Longer than any process is stopped here.
     merge(&mut stage.daemon, json!({"zombie_horizon": "25s"}));
     merge(&mut stage.daemon, daemon);

@@ -387,6 +387,6 @@ async fn hog(fleet: &Fleet) -> Vec<PgConnection> {
             fleet.server.administer(&sql).await;
         }
     }
-    assert!(taken.len() > usize::from(CONNECTIONS_MAX) / 2, "{} connections were to be had", taken.len());
+    assert!(taken.len() > usize::from(CONNECTIONS_MAX) / 3, "{} connections were to be had", taken.len());
     taken
 }
