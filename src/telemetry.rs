@@ -3,6 +3,8 @@
 //! Under the journal each line begins with its priority as `<N>` (sd-daemon(3), read 2026-11-21), which journald takes
 //! off again: `journalctl -p warning` then shows warnings and errors, whatever the format of the lines.
 
+pub mod repeat;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
@@ -36,7 +38,7 @@ pub fn start(log: Option<&LogConfig>) {
         return;
     };
     let (levels, handle) = reload::Layer::new(levels(log));
-    let registry = registry.with(levels);
+    let registry = registry.with(levels).with(repeat::Repeats);
     let output = Output { journal: is_journal(io::stdout()) };
     let started = match log.format {
         LogFormat::Json => registry

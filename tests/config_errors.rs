@@ -11,7 +11,7 @@ use outdial::config::{
     parse_yaml,
 };
 use outdial::domain::definition::parse_stored_definition;
-use outdial::domain::document::{Content, Node, Report};
+use outdial::domain::document::{Content, Node, Problems, Report};
 use serde_json::{Value, json};
 
 #[path = "support/mutations.rs"]
@@ -365,6 +365,37 @@ refused!(files_that_are_not_there, {
     case
 });
 
+const AUTHORITIES: &str = "\
+database: { url: embedded }
+accounts:
+  main: { provider: famulor, api_key: k-1234, ca_file: ours.pem }
+";
+
+#[test]
+fn certificate_authorities_are_read_from_beside_the_file() {
+    let pem = fs::read_to_string("tests/fixtures/tls/authority.pem").expect("tests run in the package's folder");
+    let two = format!("A comment is no certificate.\n{pem}\n{pem}");
+    let config = Case::new().secret("ours.pem", &two).file("a.yaml", AUTHORITIES).accepted();
+    assert_eq!(
+        config.accounts.values().next().expect("one account").authorities.as_ref().map(|it| it.certificates.len()),
+        Some(2)
+    );
+    let config = Case::new().file("a.yaml", GOOD).accepted();
+    assert!(config.accounts.values().all(|account| account.authorities.is_none()));
+}
+
+refused!(certificate_authorities_that_are_none, {
+    let text = "\
+database: { url: embedded }
+accounts:
+  gone: { provider: famulor, api_key: k-1, ca_file: /nonexistent/ca.pem }
+  empty: { provider: famulor, api_key: k-2, ca_file: empty.pem }
+  broken: { provider: famulor, api_key: k-3, ca_file: broken.pem }
+";
+    let broken = "-----BEGIN CERTIFICATE-----\n§\n-----END CERTIFICATE-----\n";
+    Case::new().secret("empty.pem", "").secret("broken.pem", broken).file("a.yaml", text)
+});
+
 refused!(problems_of_several_files_together, {
     Case::new()
         .file("10-database.yaml", "database: { url: embedded, connections: 0 }\n")
@@ -479,12 +510,12 @@ fn the_reference_states_the_defaults_of_an_account() {
         let text = reference();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.into_iter().partition(|line| {
-            ["_file:", "webhook_token:", "public_url:", "data_dir:", "list_lag_max:", "targets:"]
+            ["_file:", "webhook_token:", "public_url:", "data_dir:", "list_lag_max:", "history_days:", "targets:"]
                 .iter()
                 .any(|key| line.contains(key))
         })
     };
-    assert_eq!(secret_lines.len(), 8, "{secret_lines:?}");
+    assert_eq!(secret_lines.len(), 9, "{secret_lines:?}");
     let other = other.join("\n").replace("postgres://outdial@localhost/outdial", "embedded");
     let (clockless, _) = other.split_once("\nclock:").expect("the clock comes last");
     let mut stated = Case::new().file("a.yaml", clockless).accepted();
@@ -650,7 +681,7 @@ fn whatever_is_wrong_is_said_and_nothing_panics() {
         match parse_stored_definition("spring-renewals", &mutated) {
             Ok(_) => accepted += 1,
             Err(problems) => {
-                assert!(problems.iter().all(|problem| !problem.message.is_empty()));
+                actionable(&problems);
                 refused += 1;
             }
         }
@@ -670,10 +701,24 @@ fn whatever_is_wrong_is_said_and_nothing_panics() {
     for mutated in mutations(&config) {
         match load(&mutated) {
             Ok(_) => accepted += 1,
-            Err(_) => refused += 1,
+            Err(problems) => {
+                actionable(&problems);
+                refused += 1;
+            }
         }
     }
     assert!(accepted > 50 && refused > 300, "{accepted} accepted, {refused} refused");
+}
+
+/// Where it is, what is wrong, and what to do: in words of its own, or at the end of what is wrong.
+#[track_caller]
+fn actionable(problems: &Problems) {
+    for problem in problems.iter() {
+        let place = problem.place.is_some() || !problem.path.is_empty();
+        let remedy = problem.remedy.is_some()
+            || [": write ", ": did you mean "].map(|words| problem.message.contains(words)).contains(&true);
+        assert!(place && remedy && !problem.message.is_empty(), "nobody knows what to do: {problem:?}");
+    }
 }
 
 #[test]

@@ -6,21 +6,18 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
 mod process {
-    pub mod support {
-        pub mod daemon;
-        pub mod database;
-        pub mod judge;
-        pub mod world;
-    }
     mod account;
+    mod audit;
     mod brands;
     mod campaign;
     mod control;
     mod kill;
+    mod observed;
     mod outage;
     mod person;
     mod reload;
     mod signals;
     mod supervised;
+    pub mod support;
     mod webhook;
 }

@@ -1,5 +1,6 @@
 //! The command line: one file per command, `wire` is where everything meets.
 
+pub mod audit;
 pub mod call;
 pub mod calls;
 pub mod campaign;
@@ -22,6 +23,7 @@ pub mod suppress;
 pub mod wire;
 
 mod csv_file;
+mod observe;
 mod reload;
 mod supervise;
 
@@ -96,6 +98,7 @@ pub enum DeskCommand {
     #[command(subcommand)]
     Calls(calls::CallsCommand),
     Resolve(resolve::Args),
+    Audit(audit::Args),
 }
 
 /// Does what a command says and writes what it has to say.
@@ -111,6 +114,7 @@ pub async fn obey(command: &DeskCommand, desk: &desk::Desk, out: &mut dyn Write)
         DeskCommand::Status(args) => status::run(args, desk, out).await,
         DeskCommand::Calls(command) => calls::run(command, desk, out).await,
         DeskCommand::Resolve(args) => resolve::run(args, desk, out).await,
+        DeskCommand::Audit(args) => audit::run(args, desk, out).await,
     }
 }
 

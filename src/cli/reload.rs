@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
+use tokio::sync::watch::Sender;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
@@ -20,6 +21,7 @@ use crate::lifecycle::notify::Supervisor;
 use crate::port::clock::Clock;
 
 use super::Failure;
+use super::observe::{fingerprint, tell_config};
 use super::wire::{self, Engine};
 
 /// Between two looks at the files.
@@ -29,8 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Reloader {
     /// Where it comes from.
     pub sources: Sources,
-    /// What the daemon runs with.
-    pub running: Config,
+    /// What the daemon runs with; whoever wants to know hears of it.
+    pub running: Sender<Arc<Config>>,
     /// The passes.
     pub engine: Arc<Engine>,
     /// What webhooks must bring.
@@ -61,9 +63,10 @@ impl Reloader {
         tokio::spawn(self.follow(hangup))
     }
 
-    async fn follow(mut self, mut hangup: Option<Signal>) {
-        let mut obeyed = Seen::Good(config::settings(&self.running));
+    async fn follow(self, mut hangup: Option<Signal>) {
+        let mut obeyed = Seen::Good(config::settings(&self.running.borrow()));
         let mut before = obeyed.clone();
+        let mut reload = 0;
         loop {
             let asked = tokio::select! {
                 biased;
@@ -76,57 +79,86 @@ impl Reloader {
             if asked {
                 self.supervisor.reloading();
             }
-            let sources = self.sources.clone();
-            // Files may lie on something slow.
-            let Ok(read) = tokio::task::spawn_blocking(move || config::load(&sources)).await else {
-                warn!("The configuration could not be read: the reading task was ended");
-                continue;
-            };
-            let seen = Seen::of(&read);
-            if asked || (seen == before && seen != obeyed) {
-                self.obey(read, asked);
-                obeyed = seen.clone();
+            if let Some(read) = self.read().await {
+                let seen = Seen::of(&read);
+                if asked || (seen == before && seen != obeyed) {
+                    reload += 1;
+                    self.obey(read, reload);
+                    obeyed = seen.clone();
+                }
+                before = seen;
             }
-            before = seen;
+            // Also when it could not be used: what ran before runs on.
             if asked {
                 self.supervisor.ready();
             }
         }
     }
 
-    fn obey(&mut self, read: Result<Config, Problems>, asked: bool) {
+    /// Files may lie on something slow. `None` when the runtime ends.
+    async fn read(&self) -> Option<Result<Config, Problems>> {
+        let sources = self.sources.clone();
+        tokio::task::spawn_blocking(move || config::load(&sources)).await.ok()
+    }
+
+    /// Takes over what can be, and tells it. The number keeps the lines of two reloads in a minute from being taken for one
+    /// storm.
+    fn obey(&self, read: Result<Config, Problems>, reload: u64) {
+        let running = Arc::clone(&self.running.borrow());
         let wanted = match read {
             Ok(wanted) => wanted,
             Err(problems) => {
-                error!("The configuration has changed and cannot be used, so the one from before stays.\n{problems}");
+                error!(
+                    event = "configuration_refused",
+                    reload,
+                    config.hash = %fingerprint(&running),
+                    "Configuration: it cannot be used, and the one from before stays in force. {problems}"
+                );
                 return;
             }
         };
-        let changes = config::changes(&self.running, &wanted);
-        let (at_once, later): (Vec<&Change>, Vec<&Change>) =
-            changes.iter().partition(|change| change.applies == Applies::AtOnce);
-        let next = config::taken_over(&self.running, &wanted);
-        if let Err(Failure::User(problem) | Failure::World(problem)) = wire::follow(&self.engine, &self.running, &next)
-        {
-            error!("Part of the changed configuration cannot be used: {problem:#}");
+        let changes = config::changes(&running, &wanted);
+        let next = config::taken_over(&running, &wanted);
+        if let Err(Failure::User(problem) | Failure::World(problem)) = wire::follow(&self.engine, &running, &next) {
+            error!(reload, "Configuration: a part of what has changed cannot be used: {problem:#}");
         }
         let tokens = next.accounts.iter().filter_map(|(name, account)| Some((name, account.webhook_token.as_ref()?)));
         self.tokens.replace(tokens);
         crate::telemetry::follow(&next.log);
-        for Change { key, from, to, .. } in &at_once {
-            let (from, to) = (word(from), word(to));
-            info!(key, from, to, "Configuration: {key} is {to}, it was {from}");
-        }
-        if !later.is_empty() {
-            let keys: Vec<&str> = later.iter().map(|change| change.key.as_str()).collect();
-            warn!("Configuration: these changes need a restart: {}", keys.join(", "));
-        }
-        if changes.is_empty() {
-            let when = if asked { "was read again" } else { "can be read again" };
-            info!("Configuration: it {when} and says what it said");
-        }
-        self.running = next;
+        tell_config(Some(&running), &next);
+        tell(&changes, reload, &next);
+        self.running.send_replace(Arc::new(next));
     }
+}
+
+/// A line for each change, one for what waits, and one that sums it up.
+fn tell(changes: &[Change], reload: u64, next: &Config) {
+    for Change { key, from, to, applies } in changes {
+        let (from, to) = (word(from), word(to));
+        match applies {
+            Applies::AtOnce => info!(reload, key, from, to, "Configuration: {key} is {to}, it was {from}"),
+            Applies::AfterRestart => {
+                info!(reload, key, from, to, "Configuration: {key} is {from}, it will be {to} after a restart");
+            }
+        }
+    }
+    let keys_of = |wanted: Applies| -> Vec<&str> {
+        changes.iter().filter(|change| change.applies == wanted).map(|change| change.key.as_str()).collect()
+    };
+    let (at_once, later) = (keys_of(Applies::AtOnce).len(), keys_of(Applies::AfterRestart));
+    if !later.is_empty() {
+        warn!(reload, "Configuration: these changes need a restart: {}", later.join(", "));
+    }
+    let hash = fingerprint(next);
+    info!(
+        event = "configuration_read",
+        reload,
+        config.hash = %hash,
+        changed = at_once,
+        waiting = later.len(),
+        "Configuration: read again; taken over: {at_once}, waiting for a restart: {}, configuration {hash}",
+        later.len()
+    );
 }
 
 fn word(value: &Option<String>) -> &str {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::SignedDuration;
+use reqwest::Certificate;
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
@@ -21,6 +22,7 @@ use crate::engine::settings::{AccountSettings, Periods, Settings};
 use crate::port::store::{RetentionPolicy, Store, StoreError};
 
 pub use crate::engine::driver::{Drained, Driver, Freshness};
+pub use crate::engine::observe::{Minutes, WaitsFor};
 pub use crate::engine::view::View;
 
 use super::Failure;
@@ -88,6 +90,7 @@ pub fn provider(
         brand,
         base_url: Some(account.base_url.clone()),
         paths: account.paths.clone(),
+        authorities: certificates(account),
         api_key: account.api_key.clone(),
         correlation_variable: account.correlation_variable.clone(),
         installation,
@@ -96,6 +99,10 @@ pub fn provider(
     };
     let client = Autocalls::new(options).with_context(|| format!("set up account {name}")).map_err(Failure::user)?;
     Ok(AnyProvider::Autocalls(Box::new(client)))
+}
+
+fn certificates(account: &AccountConfig) -> Vec<Certificate> {
+    account.authorities.as_ref().map_or_else(Vec::new, |authorities| authorities.certificates.clone())
 }
 
 fn happyrobot(
@@ -108,6 +115,7 @@ fn happyrobot(
         account: name.clone(),
         config: account.happyrobot.clone().expect("accounts of this provider are read with it"),
         base_url: account.base_url.clone(),
+        authorities: certificates(account),
         api_key: account.api_key.clone(),
         correlation_variable: account.correlation_variable.clone(),
         installation,

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use jiff::SignedDuration;
-use reqwest::Url;
+use reqwest::{Certificate, Url};
 use secrecy::SecretString;
 
+use super::effective::fingerprint;
 use super::happyrobot::{self, HappyRobotApi, HappyRobotConfig};
+use super::layer::read_bounded;
 use super::secret::{self, Secret};
 use super::{DocumentedLimits, ProviderKind};
 use crate::domain::call_options::CallOptions;
@@ -22,6 +24,18 @@ const NAME_CHARS_MAX: usize = 40;
 /// Shortest webhook token: it is all that protects the address.
 const WEBHOOK_TOKEN_CHARS_MIN: usize = 16;
 
+/// Largest file of certificate authorities, bytes: a whole machine's bundle has 230 KB.
+const AUTHORITIES_BYTES_MAX: u64 = 1 << 20;
+
+/// Certificate authorities that are trusted besides the machine's.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    /// What the file holds; at least one.
+    pub certificates: Vec<Certificate>,
+    /// By which a change of the file is noticed.
+    pub fingerprint: String,
+}
+
 /// One set of credentials at one provider.
 #[derive(Clone, Debug)]
 pub struct AccountConfig {
@@ -33,6 +47,8 @@ pub struct AccountConfig {
     pub loopback: bool,
     /// Where the API differs from its brand's documentation.
     pub paths: ApiPaths,
+    /// Certificate authorities that are trusted for it besides the machine's.
+    pub authorities: Option<Authorities>,
     /// The API key.
     pub api_key: SecretString,
     /// The secret part of the webhook's address; always there when `http.public_url` is.
@@ -200,9 +216,10 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         },
     };
     let paths = fields.or("paths", ApiPaths::default(), |cursor| read_paths(&cursor));
-    let api_key = secret::required(&fields, "api_key", "api_key_file");
+    let authorities = fields.or("ca_file", None, |cursor| read_authorities(&cursor).map(Some));
+    let api_key = secret::required(&fields, "api_key", "api_key_file", "");
     let webhook_token = if with_webhooks {
-        secret::required(&fields, "webhook_token", "webhook_token_file")
+        secret::required(&fields, "webhook_token", "webhook_token_file", "since http.public_url is set: ")
     } else {
         secret::optional(&fields, "webhook_token", "webhook_token_file")
     };
@@ -246,6 +263,7 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         base_url,
         loopback,
         paths: paths?,
+        authorities: authorities?,
         api_key: key?,
         webhook_token: token,
         limits,
@@ -402,10 +420,10 @@ pub(super) fn read_base_url(cursor: &Cursor<'_>) -> Option<(String, bool)> {
     let text = cursor.name(500)?;
     let url = match Url::parse(&text) {
         Ok(url) => url,
-        Err(error) => return cursor.wrong(format_args!("is not a URL: {error}"), "write it as https://host/path"),
+        Err(_) => return cursor.wrong("is not a whole address", "write it as https://host/path"),
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return cursor.problem("must not contain a user name or password", "");
+        return cursor.problem("must not contain a user name or password", "remove them: the key goes into api_key");
     }
     if url.query().is_some() || url.fragment().is_some() {
         return cursor.wrong("must not contain `?` or `#`", "write scheme, host and path only");
@@ -417,6 +435,29 @@ pub(super) fn read_base_url(cursor: &Cursor<'_>) -> Option<(String, bool)> {
         _ => return cursor.wrong("must begin with https://", "http is for this machine itself only"),
     }
     Some((url.as_str().trim_end_matches('/').to_owned(), loopback))
+}
+
+/// The certificates of a PEM file.
+fn read_authorities(cursor: &Cursor<'_>) -> Option<Authorities> {
+    const REMEDY: &str =
+        "name a file with one or more certificates between BEGIN CERTIFICATE and END CERTIFICATE lines";
+    let name = cursor.name(4096)?;
+    let pem = match read_bounded(&secret::beside(cursor, &name), AUTHORITIES_BYTES_MAX) {
+        Ok(pem) => pem,
+        Err(error) => {
+            return cursor.wrong(
+                format_args!("the file cannot be read: {error}"),
+                "check the path and that outdial's user may read it; a relative path starts at the folder of this file",
+            );
+        }
+    };
+    match Certificate::from_pem_bundle(pem.as_bytes()) {
+        Ok(certificates) if !certificates.is_empty() => {
+            Some(Authorities { certificates, fingerprint: fingerprint(&SecretString::from(pem)) })
+        }
+        Ok(_) => cursor.wrong("holds no certificate", REMEDY),
+        Err(_) => cursor.wrong("is not a PEM file", REMEDY),
+    }
 }
 
 fn is_loopback(host: &str) -> bool {

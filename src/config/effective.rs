@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::layer::DEFAULT_NAME;
 use super::{
-    AccountConfig, AccountLimits, ApiPaths, ClockConfig, Config, DaemonConfig, DatabaseConfig, DatabaseLocation,
-    DeclaredAssistant, HappyRobotApi, HappyRobotConfig, HttpConfig, LimitOrigin, LogConfig, PersonConfig, RequestBurst,
-    RetentionConfig,
+    AccountConfig, AccountLimits, ApiPaths, Authorities, ClockConfig, Config, DaemonConfig, DatabaseConfig,
+    DatabaseLocation, DeclaredAssistant, HappyRobotApi, HappyRobotConfig, HttpConfig, LimitOrigin, LogConfig,
+    MetricsConfig, PersonConfig, RequestBurst, RetentionConfig,
 };
 use crate::domain::call_options::CallOptions;
 use crate::domain::campaign::Day;
@@ -35,7 +35,7 @@ pub fn fingerprint(secret: &SecretString) -> String {
 /// Every key with the value that holds, in the order of the reference.
 pub fn settings(config: &Config) -> Vec<Setting> {
     // Taken apart without `..`, so that no key can be forgotten.
-    let Config { database, accounts, person, http, log, daemon, retention, clock } = config;
+    let Config { database, accounts, person, http, log, metrics, daemon, retention, clock } = config;
     let mut list = List::default();
     list.section("database", |list| list.database(database));
     list.section("accounts", |list| {
@@ -50,8 +50,9 @@ pub fn settings(config: &Config) -> Vec<Setting> {
         list.duration("min_gap_between_campaigns", *min_gap_between_campaigns);
     });
     list.section("http", |list| {
-        let HttpConfig { listen, public_url, body_max } = http;
+        let HttpConfig { listen, metrics_listen, public_url, body_max } = http;
         list.text("listen", &listen.to_string());
+        list.optional_text("metrics_listen", metrics_listen.map(|address| address.to_string()).as_deref());
         list.optional_text("public_url", public_url.as_deref());
         list.text("body_max", &show_bytes(*body_max));
     });
@@ -61,13 +62,20 @@ pub fn settings(config: &Config) -> Vec<Setting> {
         list.text("level", level.as_str());
         list.section("targets", |list| targets.iter().for_each(|(target, level)| list.text(target, level.as_str())));
     });
+    list.section("metrics", |list| {
+        let MetricsConfig { per_campaign, campaigns_max } = metrics;
+        list.plain("per_campaign", &Some(per_campaign));
+        list.plain("campaigns_max", &Some(campaigns_max));
+    });
     list.section("daemon", |list| {
-        let DaemonConfig { lease_ttl, drain_max, zombie_horizon, request_timeout, connect_timeout } = daemon;
+        let DaemonConfig { lease_ttl, drain_max, zombie_horizon, request_timeout, connect_timeout, audit_every } =
+            daemon;
         list.duration("lease_ttl", *lease_ttl);
         list.duration("drain_max", *drain_max);
         list.duration("zombie_horizon", *zombie_horizon);
         list.duration("request_timeout", *request_timeout);
         list.duration("connect_timeout", *connect_timeout);
+        list.optional_duration("audit_every", *audit_every);
     });
     list.section("retention", |list| {
         let RetentionConfig { inbox_days, call_result_days, history_days } = retention;
@@ -119,6 +127,10 @@ impl List {
         self.push(key, show_duration(duration));
     }
 
+    fn optional_duration(&mut self, key: &str, duration: Option<jiff::SignedDuration>) {
+        self.push(key, duration.map_or_else(|| "null".to_owned(), show_duration));
+    }
+
     fn secret(&mut self, key: &str, secret: &SecretString) {
         self.push(key, fingerprint(secret));
     }
@@ -149,6 +161,7 @@ impl List {
             base_url,
             loopback: _,
             paths,
+            authorities,
             api_key,
             webhook_token,
             limits,
@@ -179,16 +192,18 @@ impl List {
                 }
             }
         });
+        match authorities {
+            // What is in the file counts, not its name.
+            Some(Authorities { fingerprint, .. }) => self.push("ca_file", fingerprint.clone()),
+            None => self.optional_text("ca_file", None),
+        }
         self.secret("api_key", api_key);
         match webhook_token {
             Some(token) => self.secret("webhook_token", token),
             None => self.optional_text("webhook_token", None),
         }
         self.section("limits", |list| list.limits(limits));
-        match list_lag_max {
-            Some(lag) => self.duration("list_lag_max", *lag),
-            None => self.optional_text("list_lag_max", None),
-        }
+        self.optional_duration("list_lag_max", *list_lag_max);
         self.duration("ring_max", *ring_max);
         self.duration("call_max", *call_max);
         self.duration("settle_after", *settle_after);

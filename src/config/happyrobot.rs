@@ -222,7 +222,10 @@ fn read_assistants(cursor: &Cursor<'_>, version: Option<Version>) -> Option<Vec<
         return cursor.wrong("must not be empty", "name at least one: HappyRobot has no list of them to read");
     }
     if items.len() > ASSISTANTS_MAX {
-        return cursor.wrong(format_args!("must not have more than {ASSISTANTS_MAX} items"), "");
+        return cursor.wrong(
+            format_args!("must not have more than {ASSISTANTS_MAX} items"),
+            "remove some, or use another account",
+        );
     }
     let mut assistants: Vec<DeclaredAssistant> = Vec::new();
     let mut complete = true;

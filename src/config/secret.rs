@@ -46,19 +46,24 @@ pub(super) fn optional<'a>(fields: &Fields<'a>, key: &'static str, file_key: &'s
     }
 }
 
-/// A secret that must be there.
-pub(super) fn required<'a>(fields: &Fields<'a>, key: &'static str, file_key: &'static str) -> Option<Secret<'a>> {
+/// A secret that must be there, for this reason, if that is not plain.
+pub(super) fn required<'a>(
+    fields: &Fields<'a>,
+    key: &'static str,
+    file_key: &'static str,
+    why: &str,
+) -> Option<Secret<'a>> {
     if fields.cursor(key).is_none() && fields.cursor(file_key).is_none() {
         return fields
             .missing(key)
-            .problem("is missing", format_args!("set {key}, or name a file that holds it with {file_key}"));
+            .problem("is missing", format_args!("{why}set {key}, or name a file that holds it with {file_key}"));
     }
     optional(fields, key, file_key)
 }
 
 fn checked<'a>(text: &str, cursor: Cursor<'a>) -> Option<Secret<'a>> {
     if text.is_empty() {
-        return cursor.problem("the secret is empty", "");
+        return cursor.problem("the secret is empty", "write the secret, or remove the key");
     }
     if text.chars().any(|char| char.is_whitespace() || char.is_control()) {
         return cursor.problem("the secret contains a space or a line break", "write the secret alone");

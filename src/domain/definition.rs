@@ -160,7 +160,7 @@ fn few<'a>(cursor: &Cursor<'a>) -> Option<Vec<Cursor<'a>>> {
         return cursor.wrong("must not be empty", "name at least one, or leave the key out if it is optional");
     }
     if items.len() > ITEMS_MAX {
-        return cursor.wrong(format_args!("must not have more than {ITEMS_MAX} items"), "");
+        return cursor.wrong(format_args!("must not have more than {ITEMS_MAX} items"), "remove some");
     }
     Some(items)
 }
@@ -395,7 +395,7 @@ fn read_test(fields: &Fields<'_>) -> Option<VariableTest> {
                 Some(cursor.node().to_json())
             }
             Content::Null | Content::List(_) | Content::Map(_) => {
-                cursor.wrong("must be text, a number, true or false", "")
+                cursor.wrong("must be text, a number, true or false", "write one of these")
             }
         }
     });
@@ -424,12 +424,12 @@ fn read_rules(cursor: &Cursor<'_>) -> Option<Option<String>> {
 pub fn read_variables(cursor: &Cursor<'_>) -> Option<Map<String, Value>> {
     let entries = cursor.entries()?;
     if entries.len() > ITEMS_MAX {
-        return cursor.wrong(format_args!("must not have more than {ITEMS_MAX} keys"), "");
+        return cursor.wrong(format_args!("must not have more than {ITEMS_MAX} keys"), "remove some");
     }
     let mut variables = Map::new();
     for (name, value) in entries {
         if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-            return value.problem(format_args!("a variable's name has 1 to {NAME_CHARS_MAX} characters"), "");
+            return value.problem(format_args!("a variable's name has 1 to {NAME_CHARS_MAX} characters"), "rename it");
         }
         variables.insert(name.to_owned(), value.node().to_json());
     }

@@ -132,7 +132,9 @@ impl<'a> Cursor<'a> {
         match &self.node.content {
             Content::Text(text) | Content::Untyped(text) => Some(text.clone()),
             Content::Number(_) | Content::Boolean(_) => self.wrong("must be text", "put it in quotes"),
-            Content::Null | Content::List(_) | Content::Map(_) => self.wrong("must be text", ""),
+            Content::Null | Content::List(_) | Content::Map(_) => {
+                self.wrong("must be text", "write one value, without brackets and keys of its own")
+            }
         }
     }
 
@@ -141,16 +143,16 @@ impl<'a> Cursor<'a> {
         self.accepts(|| Shape::Name { chars_max: max });
         let text = self.any_text()?;
         if text.is_empty() {
-            return self.wrong("must not be empty", "");
+            return self.wrong("must not be empty", "write something, or remove the key");
         }
         if text.trim() != text {
             return self.wrong("begins or ends with a space", "remove the space");
         }
         if text.chars().count() > max {
-            return self.wrong(format_args!("must not be longer than {max} characters"), "");
+            return self.wrong(format_args!("must not be longer than {max} characters"), "shorten it");
         }
         if text.chars().any(char::is_control) {
-            return self.wrong("contains a line break or another control character", "");
+            return self.wrong("contains a line break or another control character", "write it on one line");
         }
         Some(text)
     }
@@ -174,6 +176,7 @@ impl<'a> Cursor<'a> {
     /// A whole number within bounds.
     pub fn integer<T: TryFrom<i64> + Display + Copy>(&self, bounds: RangeInclusive<i64>) -> Option<T> {
         self.accepts(|| Shape::Integer { min: *bounds.start(), max: *bounds.end() });
+        let possible = format!("write a whole number from {} to {}", bounds.start(), bounds.end());
         let number = match &self.node.content {
             Content::Number(number) => number.as_i64(),
             Content::Untyped(text) => text.trim().parse().ok(),
@@ -181,21 +184,21 @@ impl<'a> Cursor<'a> {
                 return self.wrong("must be a number", "remove the quotes");
             }
             Content::Null | Content::Boolean(_) | Content::Text(_) | Content::List(_) | Content::Map(_) => {
-                return self.wrong("must be a whole number", "");
+                return self.wrong("must be a whole number", possible);
             }
         };
         let Some(number) = number else {
-            return self.wrong("must be a whole number", "");
+            return self.wrong("must be a whole number", possible);
         };
         if number < *bounds.start() {
-            return self.wrong(format_args!("must be at least {}", bounds.start()), "");
+            return self.wrong(format_args!("must be at least {}", bounds.start()), possible);
         }
         if number > *bounds.end() {
-            return self.wrong(format_args!("must be at most {}", bounds.end()), "");
+            return self.wrong(format_args!("must be at most {}", bounds.end()), possible);
         }
         match T::try_from(number) {
             Ok(number) => Some(number),
-            Err(_) => self.wrong("does not fit", ""),
+            Err(_) => self.wrong("does not fit", possible),
         }
     }
 
@@ -229,11 +232,13 @@ impl<'a> Cursor<'a> {
             Ok(duration) => duration,
             Err(error) => return self.wrong(error, REMEDY),
         };
+        let (min, max) = (show_duration(*bounds.start()), show_duration(*bounds.end()));
         if duration < *bounds.start() {
-            return self.wrong(format_args!("must be at least {}", show_duration(*bounds.start())), "");
+            return self
+                .wrong(format_args!("must be at least {min}"), format_args!("write a time from {min} to {max}"));
         }
         if duration > *bounds.end() {
-            return self.wrong(format_args!("must be at most {}", show_duration(*bounds.end())), "");
+            return self.wrong(format_args!("must be at most {max}"), format_args!("write a time from {min} to {max}"));
         }
         Some(duration)
     }
