@@ -21,6 +21,8 @@ with place as (
         when p.attempt_id is null then true
         -- An open one and a second place: places.sql tells.
         when p.outcome is null then false
+        -- What the database had lost and the provider's list gave back came without its tries.
+        when p.evidence = 'found in the provider''s list' then false
         -- Who is put back by hand begins with 0 tries again.
         else q.tries not in (0, p.tries
             + (p.outcome in ('answered', 'voicemail', 'no_answer', 'busy', 'failed', 'unknown'))::integer)
