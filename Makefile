@@ -69,8 +69,11 @@ deb: ## Build the Debian package (wants `cargo install cargo-deb`)
 	$(CARGO) deb -- --locked
 
 schema: ## Write the JSON Schemas of the configuration and of campaign files, after a change to what is read
-	cargo run --locked --quiet -- schema config > config/outdial.schema.json
-	cargo run --locked --quiet -- schema campaign > config/campaign.schema.json
+	$(CARGO) build --locked --bin outdial
+	@for of in config:outdial campaign:campaign; do \
+		"$${CARGO_TARGET_DIR:-target}/debug/outdial" schema $${of%:*} > config/$${of#*:}.schema.json.new || exit 1; \
+		mv config/$${of#*:}.schema.json.new config/$${of#*:}.schema.json; \
+	done
 
 deploy-check: ## Hold deploy/ against the schemas of systemd, Kubernetes and compose, as far as their tools are installed
 	scripts/check-deploy

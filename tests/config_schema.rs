@@ -189,6 +189,25 @@ fn every_key_is_explained_and_says_what_it_takes() {
     }
 }
 
+/// Where a key is explained that stands in several places: what is said at the first holds for all.
+fn documented(path: &str) -> String {
+    if path.ends_with(".day.zone") {
+        return path.trim_end_matches(".zone").to_owned();
+    }
+    let path = path.replace(".assistants[].call.", ".call.");
+    // After which outcomes is told apart by the retry rules, which all have the same keys.
+    ["busy", "failed", "voicemail"].iter().fold(path, |path, word| path.replace(&format!(".{word}."), ".no_answer."))
+}
+
+/// Every path of keys in a document, whatever its accounts are called.
+fn paths(document: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    written(document, "", &mut found);
+    let accounts = ["famulor-main", "happyrobot-v1", "happyrobot-v2"];
+    let any = |path: String| accounts.iter().fold(path, |path, name| path.replace(&format!(".{name}"), ".*"));
+    found.into_iter().map(any).collect()
+}
+
 /// Every path of keys in a document; items of lists are `[]`.
 fn written(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
@@ -207,22 +226,11 @@ fn written(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 #[test]
 fn every_key_of_the_schemas_stands_in_the_documented_file_which_is_read() {
     for (file, schema) in [("default", config_schema()), ("campaign.example", campaign_schema())] {
-        let mut found = BTreeSet::new();
-        written(&switched_on(&format!("config/{file}.yaml")), "", &mut found);
-        let accounts = ["famulor-main", "happyrobot-v1", "happyrobot-v2"];
-        let found: BTreeSet<String> = found
-            .into_iter()
-            .map(|path| accounts.iter().fold(path, |path, name| path.replace(&format!(".{name}"), ".*")))
-            .collect();
+        let found = paths(&switched_on(&format!("config/{file}.yaml")));
         let mut count = 0;
         keys(&schema, "", &mut |path, _| {
             count += 1;
-            let elsewhere = path.ends_with(".day.zone") || path.contains(".assistants[].call.");
-            // After which outcomes is told apart by the retry rules, which all have the same keys.
-            let path = ["busy", "failed", "voicemail"]
-                .iter()
-                .fold(path.to_owned(), |path, word| path.replace(&format!(".{word}."), ".no_answer."));
-            assert!(elsewhere || found.contains(&path), "{file}.yaml lacks {path}");
+            assert!(found.contains(&documented(path)), "{file}.yaml lacks {path}");
         });
         assert!(count > 40, "{count} keys in {file}");
     }
@@ -233,6 +241,30 @@ fn every_key_of_the_schemas_stands_in_the_documented_file_which_is_read() {
     config::load(&Sources { paths: vec![file], ..Sources::default() }).unwrap_or_else(|problems| panic!("{problems}"));
     let campaign = switched_on("config/campaign.example.yaml").to_string();
     parse_campaign_file(&campaign, "a.yaml").unwrap_or_else(|problems| panic!("{problems}"));
+}
+
+#[test]
+fn every_key_of_the_schemas_is_tried_by_a_test() {
+    let words = fs::read_to_string("tests/config_errors.rs").unwrap();
+    for (document, schema) in
+        [(loadable(), config_schema()), (switched_on("config/campaign.example.yaml"), campaign_schema())]
+    {
+        // Each value of these is replaced by each wrong one, and read: whatever_is_wrong_is_said_and_nothing_panics.
+        let tried = paths(&document);
+        let (mut swept, mut single) = (0, Vec::new());
+        keys(&schema, "", &mut |path, _| {
+            if tried.contains(&documented(path)) {
+                swept += 1;
+            } else {
+                // Keys that name files: only a test that writes such a file can try them.
+                let key = path.rsplit('.').next().unwrap();
+                assert!(words.contains(&format!("{key}: ")), "no test tries {path}");
+                single.push(path.to_owned());
+            }
+        });
+        println!("{swept} keys are swept, and have tests of their own: {single:?}");
+        assert!(single.len() <= 4, "too many keys are not swept: {single:?}");
+    }
 }
 
 // ---- Never stricter than the reader --------------------------------------------------------------------------------

@@ -219,7 +219,7 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
     let authorities = fields.or("ca_file", None, |cursor| read_authorities(&cursor).map(Some));
     let api_key = secret::required(&fields, "api_key", "api_key_file", "");
     let webhook_token = if with_webhooks {
-        secret::required(&fields, "webhook_token", "webhook_token_file", "since http.public_url is set: ")
+        secret::required(&fields, "webhook_token", "webhook_token_file", "http.public_url wants it: ")
     } else {
         secret::optional(&fields, "webhook_token", "webhook_token_file")
     };

@@ -54,7 +54,7 @@ pub fn settings(config: &Config) -> Vec<Setting> {
         list.text("listen", &listen.to_string());
         list.optional_text("metrics_listen", metrics_listen.map(|address| address.to_string()).as_deref());
         list.optional_text("public_url", public_url.as_deref());
-        list.text("body_max", &show_bytes(*body_max));
+        list.push("body_max", show_bytes(*body_max));
     });
     list.section("log", |list| {
         let LogConfig { format, level, targets } = log;

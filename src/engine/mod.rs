@@ -193,6 +193,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             settings.requests_burst,
             settings.starts_per_minute(),
         );
+        // What a day is may have changed: its starts are counted anew.
+        *lock(&account.dispatch_memory) = dispatch::Memory::default();
         account.wakes.dispatch.notify_one();
     }
 

@@ -27,7 +27,8 @@ impl Supervised {
     /// Starts the daemon with a notification socket, a watchdog, and a file that stands for the journal.
     fn start(folder: &Path, database: &Value) -> Self {
         let account = json!({"provider": "famulor", "base_url": "http://127.0.0.1:9/api", "api_key": "a-key"});
-        let config = json!({"database": database, "accounts": {"main": account}, "http": {"listen": "127.0.0.1:0", "metrics_listen": null}});
+        let http = json!({"listen": "127.0.0.1:0", "metrics_listen": null});
+        let config = json!({"database": database, "accounts": {"main": account}, "http": http});
         let file = folder.join("outdial.yaml");
         fs::write(&file, config.to_string()).unwrap();
         let socket = UnixDatagram::bind(folder.join("notify")).unwrap();

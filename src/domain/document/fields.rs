@@ -43,9 +43,11 @@ impl<'a> Fields<'a> {
             Some(cursor) => read(cursor),
             None if self.tells(key) => read(self.at_nothing(key)),
             None => {
-                let example =
-                    if example.is_empty() { String::new() } else { format!("add it, for example `{example}`") };
-                self.missing(key).problem("is missing", example)
+                let remedy = match example {
+                    "" => "write a value, or leave the key out where it has a default".to_owned(),
+                    example => format!("add it, for example `{example}`"),
+                };
+                self.missing(key).problem("is missing", remedy)
             }
         }
     }

@@ -163,14 +163,18 @@ impl World {
 
     /// Starts the daemon, and tells the provider where it listens.
     pub async fn start(&mut self) {
-        self.write_config();
-        self.start_at(&self.config_file()).await;
+        self.start_replica(ONLY, json!({})).await;
+        self.expect_webhooks();
     }
 
     /// The same with a configuration that lies somewhere else.
     pub async fn start_at(&mut self, config: &Path) {
         let daemon = Daemon::start(config, &[]).await;
         assert!(self.replicas.insert(ONLY, daemon).is_none(), "the daemon runs");
+        self.expect_webhooks();
+    }
+
+    fn expect_webhooks(&self) {
         let address = self.address();
         self.simulator.set_webhook_url(&format!("http://{address}/webhook/{ACCOUNT}/{WEBHOOK_TOKEN}"));
         for (account, simulator) in &self.others {
