@@ -189,6 +189,48 @@ fn kubernetes_names_and_ports_meet() {
 }
 
 #[test]
+fn prometheus_finds_every_pod_and_nobody_else_reads_the_page() {
+    let deployment = yaml("deploy/kubernetes/base/deployment.yaml");
+    let template = &deployment["spec"]["template"];
+    let port = &template["spec"]["containers"][0]["ports"][1];
+    assert_eq!(port["name"], "metrics");
+    let annotation = |name: &str| template["metadata"]["annotations"][format!("prometheus.io/{name}")].as_str();
+    assert_eq!(annotation("scrape"), Some("true"));
+    assert_eq!(annotation("port"), Some(port["containerPort"].to_string().as_str()));
+    let path = annotation("path").unwrap();
+    assert!(text("src/adapter/metrics.rs").contains(&format!(".route(\"{path}\"")), "nobody answers at {path}");
+
+    // Webhooks come from one namespace, Prometheus from another; neither may use the other's port.
+    let policy = yaml("deploy/kubernetes/base/networkpolicy.yaml");
+    let ingress: Vec<(&str, &Value)> = policy["spec"]["ingress"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| {
+            assert_eq!((rule["from"].as_array().unwrap().len(), rule["ports"].as_array().unwrap().len()), (1, 1));
+            let from = &rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"];
+            (from.as_str().unwrap(), &rule["ports"][0]["port"])
+        })
+        .collect();
+    assert_eq!(ingress, [("ingress-nginx", &"http".into()), ("monitoring", &"metrics".into())]);
+
+    let monitor = yaml("deploy/kubernetes/podmonitor/podmonitor.yaml");
+    assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["port"], port["name"]);
+    assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["path"], path);
+    let selected = &monitor["spec"]["selector"]["matchLabels"];
+    assert_eq!(*selected, yaml("deploy/kubernetes/base/kustomization.yaml")["labels"][0]["pairs"]);
+    let exposed = text("deploy/Dockerfile");
+    let exposed = exposed.lines().find_map(|line| line.strip_prefix("EXPOSE ")).unwrap();
+    let ports: Vec<String> = template["spec"]["containers"][0]["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|port| port["containerPort"].to_string())
+        .collect();
+    assert_eq!(exposed, ports.join(" "));
+}
+
+#[test]
 fn pods_can_do_nothing_that_they_need_not() {
     let deployment = yaml("deploy/kubernetes/base/deployment.yaml");
     let pod = &deployment["spec"]["template"]["spec"];
