@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
+use outdial::cli::database::STEERING_CONNECTIONS;
 use outdial::config::{self, Config, Sources, parse_campaign_file, parse_yaml};
 use outdial::domain::document::{Report, parse_duration};
 use serde_json::Value;
@@ -175,8 +176,13 @@ fn kubernetes_names_and_ports_meet() {
     }
     let exposed = base("ingress").pointer("/spec/rules/0/http/paths/0/path").unwrap().as_str().unwrap().to_owned();
     assert!(routes.contains(&format!("\"{exposed}{{account}}/{{token}}\"")), "{exposed} leads to no webhook");
+    let annotations = &base("ingress")["metadata"]["annotations"];
+    assert_eq!(annotations["nginx.ingress.kubernetes.io/enable-access-log"], "false", "addresses hold tokens");
+    let body_max = annotations["nginx.ingress.kubernetes.io/proxy-body-size"].as_str().unwrap();
+    let body_max: usize = body_max.strip_suffix('m').unwrap().parse().unwrap();
     for overlay in OVERLAYS {
         let config = kubernetes_config(overlay);
+        assert!(body_max * 1024 * 1024 >= config.http.body_max, "{overlay}: large results are refused on their way");
         assert_eq!(port["containerPort"], config.http.listen.port());
         assert!(config.http.listen.ip().is_unspecified(), "{overlay}: pods are reached from outside");
         let metrics = config.http.metrics_listen.expect("pods are watched");
@@ -307,6 +313,16 @@ fn the_unit_and_its_files_meet() {
         let target = format!("usr/lib/{conf}.d/outdial.conf");
         assert!(assets.iter().any(|asset| asset[0] == format!("deploy/systemd/outdial.{conf}") && asset[1] == target));
     }
+}
+
+#[test]
+fn the_connections_that_documents_count_are_those_of_a_daemon() {
+    let database = kubernetes_config("production").database;
+    let each = database.connections + database.dial_connections + STEERING_CONNECTIONS;
+    assert!(text("README.md").contains(&format!("a daemon has {each} connections at most")));
+    let operations = text("docs/operations.md");
+    assert!(operations.contains(&format!(" + {STEERING_CONNECTIONS} ({each}) connections")));
+    assert!(operations.contains(&format!("| connections | {each} for each replica")));
 }
 
 // ---- Versions and images -------------------------------------------------------------------------------------------
