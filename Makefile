@@ -75,10 +75,10 @@ schema: ## Write the JSON Schemas of the configuration and of campaign files, af
 		mv config/$${of#*:}.schema.json.new config/$${of#*:}.schema.json; \
 	done
 
-deploy-check: ## Hold deploy/ against the schemas of systemd, Kubernetes and compose, as far as their tools are installed
+deploy-check: ## Hold deploy/ against the schemas of systemd, Kubernetes and compose; pip brings most tools
 	scripts/check-deploy
 
-metrics-check: ## Hold the alerts against promtool, where it is installed
+metrics-check: ## Hold the alerts against promtool; apt brings it where it is missing
 	scripts/check-metrics
 
 systemd-test: ## Boot a real systemd with the daemon in it (root; wants systemd-nspawn and debootstrap; minutes)

@@ -19,10 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::config::{LogConfig, LogFormat, LogLevel};
-
-/// Libraries whose own logs are noise below warnings.
-const QUIET: [&str; 6] = ["sqlx", "hyper", "hyper_util", "reqwest", "rustls", "h2"];
+use crate::config::{LogConfig, LogFormat, LogLevel, UNHEARD_TARGET};
 
 /// Which lines are written; replaced when the configuration changes.
 static LEVELS: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
@@ -31,13 +28,13 @@ static LEVELS: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 pub fn start(log: Option<&LogConfig>) {
     let registry = tracing_subscriber::registry();
     let Some(log) = log else {
-        let filter = EnvFilter::new("warn");
-        let lines = fmt::layer().with_writer(io::stderr).with_target(false).without_time();
+        let lines = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
         // A second start, in a test say, keeps the first.
-        let _ = registry.with(filter).with(lines).try_init();
+        let filter = EnvFilter::new(directives(LogLevel::Warn, &BTreeMap::new()));
+        let _ = registry.with(filter).with(lines.with_target(false).without_time()).try_init();
         return;
     };
-    let (levels, handle) = reload::Layer::new(levels(log));
+    let (levels, handle) = reload::Layer::new(EnvFilter::new(directives(log.level, &log.targets)));
     let registry = registry.with(levels).with(repeat::Repeats);
     let output = Output { journal: is_journal(io::stdout()) };
     let started = match log.format {
@@ -65,22 +62,19 @@ pub fn start(log: Option<&LogConfig>) {
 pub fn follow(log: &LogConfig) {
     if let Some(handle) = LEVELS.get() {
         // Fails only where logging has ended.
-        let _ = handle.reload(levels(log));
+        let _ = handle.reload(EnvFilter::new(directives(log.level, &log.targets)));
     }
 }
 
-/// Which lines a configuration wants.
-fn levels(log: &LogConfig) -> EnvFilter {
-    EnvFilter::new(directives(log))
-}
-
-fn directives(log: &LogConfig) -> String {
+/// Which lines are written. What libraries say below a warning is noise, and may hold what no line of ours does, so it is
+/// heard only where their names are written; the one that reads phone numbers writes them out, and is never heard.
+fn directives(level: LogLevel, targets: &BTreeMap<String, LogLevel>) -> String {
     // Where only errors are wanted, they are wanted of libraries, too.
-    let quiet = if log.level == LogLevel::Error { LogLevel::Error } else { LogLevel::Warn };
-    let mut targets: BTreeMap<&str, LogLevel> = QUIET.into_iter().map(|library| (library, quiet)).collect();
-    targets.extend(log.targets.iter().map(|(target, level)| (target.as_str(), *level)));
-    let targets = targets.iter().map(|(target, level)| format!(",{target}={level}"));
-    format!("{}{}", log.level, targets.collect::<String>())
+    let libraries = if level == LogLevel::Error { LogLevel::Error } else { LogLevel::Warn };
+    let mut levels = BTreeMap::from([("outdial", level)]);
+    levels.extend(targets.iter().map(|(target, level)| (target.as_str(), *level)));
+    let levels: String = levels.iter().map(|(target, level)| format!(",{target}={level}")).collect();
+    format!("{libraries}{levels},{UNHEARD_TARGET}=off")
 }
 
 /// Says on standard error why the process ends.
@@ -161,14 +155,13 @@ mod tests {
     #[test]
     fn what_is_written_of_a_target_goes_before_what_is_known_of_libraries() {
         let shown = |level, targets: &[(&str, LogLevel)]| {
-            let targets = targets.iter().map(|(target, level)| ((*target).to_owned(), *level)).collect();
-            directives(&LogConfig { format: LogFormat::Json, level, targets })
+            directives(level, &targets.iter().map(|(target, level)| ((*target).to_owned(), *level)).collect())
         };
         assert_eq!(
             shown(LogLevel::Info, &[("sqlx", LogLevel::Debug), ("outdial::engine::poll", LogLevel::Trace)]),
-            "info,h2=warn,hyper=warn,hyper_util=warn,outdial::engine::poll=trace,reqwest=warn,rustls=warn,sqlx=debug"
+            "warn,outdial=info,outdial::engine::poll=trace,sqlx=debug,rlibphonenumber=off"
         );
-        assert!(shown(LogLevel::Error, &[]).ends_with(",sqlx=error"));
+        assert_eq!(shown(LogLevel::Error, &[]), "error,outdial=error,rlibphonenumber=off");
         let filter = EnvFilter::new(shown(LogLevel::Warn, &[("outdial::cli", LogLevel::Info)]));
         assert_eq!(filter.max_level_hint(), Some(tracing::level_filters::LevelFilter::INFO));
     }

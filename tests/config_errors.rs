@@ -128,7 +128,7 @@ person: { calls_per_day: 0 }
 refused!(log_targets, {
     Case::new().file("a.yaml", GOOD).file(
         "b.yaml",
-        "log: { targets: { \"outdial::engine::pol\": verbose, \"outdial.engine\": debug, \"\": info, sqlx: 3 } }\n",
+        "log: { targets: { \"outdial::engine::pol\": verbose, \"outdial.engine\": debug, \"\": info, sqlx: 3, rlibphonenumber: debug } }\n",
     )
 });
 

@@ -32,6 +32,7 @@ pub use change::{Applies, Change, changes, taken_over};
 pub use effective::{Origins, Setting, fingerprint, settings};
 pub use happyrobot::{DeclaredAssistant, HappyRobotApi, HappyRobotConfig};
 pub use schema::{DURATION_PATTERN, campaign_schema, config_schema};
+pub use section::UNHEARD_TARGET;
 pub use yaml::parse_yaml;
 
 use crate::domain::campaign::Day;

@@ -16,6 +16,8 @@ use crate::domain::definition::read_day;
 use crate::domain::document::{Cursor, Fields, show_duration};
 use crate::domain::person::CALLS_PER_DAY_MAX;
 
+/// The library that reads phone numbers, whose lines hold them.
+pub const UNHEARD_TARGET: &str = "rlibphonenumber";
 /// Longest target of log lines.
 const TARGET_BYTES_MAX: usize = 200;
 
@@ -177,6 +179,9 @@ fn read_targets(cursor: &Cursor<'_>, levels: &[&str]) -> Option<BTreeMap<String,
                     "is not a part of the program",
                     "write it as it stands in the field target of JSON lines, for example \"outdial::engine::poll\" or sqlx",
                 );
+            }
+            if target.split("::").next() == Some(UNHEARD_TARGET) {
+                return cursor.key_problem("writes out phone numbers, so it is never heard", "remove it");
             }
             Some((target.to_owned(), cursor.word(levels)?))
         })
