@@ -103,12 +103,15 @@ impl Daemon {
         tell_forgotten_accounts(config, database).await?;
         let engine = wire::engine(config, store, clock)?;
         tell_start(config, &postgres, &engine.settings.name);
+        // A webhook is dated when it is received.
+        engine.compare_clocks().await.context("ask the database for its time")?;
         let driver = Driver::start(&engine);
         let freshness = driver.freshness.clone();
         let observation = Observation::start(config, &engine, freshness, database, metrics_listener, &postgres);
         let stop_receiver = CancellationToken::new();
         let options = receiver_options(config, &engine, &driver);
-        let receiver = tokio::spawn(http::serve(listener, Arc::new(inbox), clock, options, stop_receiver.clone()));
+        let receiver =
+            tokio::spawn(http::serve(listener, Arc::new(inbox), engine.clock.clone(), options, stop_receiver.clone()));
         let audit = audit::watch(config, database.pool.clone(), clock);
         Ok(Self { engine, address, driver, observation, receiver, audit, stop_receiver })
     }

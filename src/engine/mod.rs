@@ -6,6 +6,7 @@
 
 pub mod campaign;
 pub mod cancel;
+pub mod clock;
 pub mod collect;
 pub mod dispatch;
 pub mod driver;
@@ -43,6 +44,7 @@ use crate::port::clock::Clock;
 use crate::port::provider::{CallPage, Provider};
 use crate::port::store::Store;
 
+use clock::AgreedClock;
 use health::{Guard, Health};
 use lease::HeldLease;
 use pacer::{Pacer, RequestBudget};
@@ -55,8 +57,8 @@ use view::View;
 pub struct Engine<S, P, C> {
     /// The database.
     pub store: S,
-    /// Time.
-    pub clock: C,
+    /// Time, as far as the machine's clock and the database's agree on it.
+    pub clock: AgreedClock<C>,
     /// What the daemon was told.
     pub settings: Settings,
     /// Every account of the configuration.
@@ -141,6 +143,7 @@ struct Hold {
 impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Makes an engine that has done nothing yet.
     pub fn new(store: S, clock: C, settings: Settings, accounts: Vec<(AccountSettings, P)>) -> Arc<Self> {
+        let clock = AgreedClock::new(clock);
         let now = clock.now();
         let accounts = accounts
             .into_iter()

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::domain::id::{AccountName, AssistantId};
 use crate::domain::report::{Hints, Source};
@@ -225,7 +225,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             task.since, task.reason
         );
         if self.store.end_reconciliation(task, Some(&reason)).await? {
-            warn!(provider.account = %name, "Account {name} is stopped: {reason}");
+            error!(provider.account = %name, "Account {name} is stopped: {reason}");
         }
         Ok(())
     }

@@ -12,27 +12,31 @@ use crate::port::store::{Beat, DueKey, Lease, LostAttempt, OpenAttempt, Pulse, R
 use super::world::{AttemptEnd, AttemptRecord, ReplicaRecord, World};
 
 /// How far before the last known moment calls are compared.
-const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// The year 2000: before there was anyone to be compared with.
+const BEGINNING: Timestamp = Timestamp::constant(946_684_800, 0);
 
 pub(super) fn beat(world: &mut World, beat: &Beat<'_>, database_now: Duration) -> Pulse {
-    let known = world.replica.get(&beat.owner).map(|known| (known.beat_no, known.civil_at));
+    let known = world.replica.get(&beat.owner).map(|known| known.beat_no);
     let (noted, present) = world.line;
     let finding = if noted != present {
-        let since = world.replica.values().map(|replica| replica.civil_at).max();
-        Some(("the database is another server, or has another history", since))
-    } else if beat.acknowledged > 0 && known.is_none_or(|(beat_no, _)| beat_no < beat.acknowledged) {
-        let problem = "the database has forgotten a sign of life that it had acknowledged";
-        Some((problem, known.map(|(_, civil_at)| civil_at)))
+        Some("the database is another server, or has another history")
+    } else if beat.acknowledged > 0 && known.is_none_or(|beat_no| beat_no < beat.acknowledged) {
+        Some("the database has forgotten a sign of life that it had acknowledged")
     } else if beat.witness.is_some_and(|witness| !world.attempt.contains_key(&witness)) {
-        let problem = "the database has forgotten an attempt that it had acknowledged";
-        Some((problem, known.map(|(_, civil_at)| civil_at)))
+        Some("the database has forgotten an attempt that it had acknowledged")
     } else {
         None
     };
-    if let Some((problem, since)) = finding {
+    if let Some(problem) = finding {
+        let before_the_cut = |owner: &OwnerId, at: &Timestamp| {
+            (noted != present && *at <= beat.now) || *owner == beat.owner || *at <= beat.known_at
+        };
+        let signs = world.replica.iter().map(|(owner, replica)| (owner, replica.civil_at));
+        let since = signs.filter(|(owner, at)| before_the_cut(owner, at)).map(|(_, at)| at).max();
         let concerned: Vec<AccountName> = world.lease.keys().chain(beat.accounts).cloned().collect();
         for account in concerned {
-            note(world, account, since.unwrap_or(beat.now) - MARGIN, beat.now, problem);
+            note(world, account, since.unwrap_or(BEGINNING) - MARGIN, beat.now, problem);
         }
         world.skip_keys();
     }
@@ -54,7 +58,7 @@ pub(super) fn beat(world: &mut World, beat: &Beat<'_>, database_now: Duration) -
         database_now: Timestamp::UNIX_EPOCH + database_now,
         replicas: alike + 1,
         rank,
-        went_back: finding.map(|(problem, _)| problem.to_owned()),
+        went_back: finding.map(str::to_owned),
     }
 }
 
@@ -206,7 +210,10 @@ pub(super) fn end_reconciliation(world: &mut World, ended: &Reconciliation, stop
     }
     world.reconciliation.remove(account);
     if let Some(reason) = stop {
-        world.stop.entry(Some(account.clone())).or_insert_with(|| reason.to_owned());
+        // Whoever takes back a stop of their own is to read this one, too.
+        let both = |present: &String| format!("{present}; {reason}");
+        let reason = world.stop.get(&Some(account.clone())).map_or_else(|| reason.to_owned(), both);
+        world.stop.insert(Some(account.clone()), reason);
     }
     true
 }
