@@ -110,6 +110,8 @@ pub enum Restored {
     Known(AttemptId),
     /// It has no token of ours, and no lead of the account waits with its phone.
     Nobodys,
+    /// It has no token of ours, and leads of several campaigns of the account wait with its phone.
+    Ambiguous,
     /// Its lead is gone.
     Orphan(AttemptId),
     /// The lease has moved on.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::adapter::memory::World as Tables;
 use crate::domain::attempt::OpenState;
 use crate::domain::campaign::CampaignState;
-use crate::domain::id::{AccountName, CampaignId, LeadId};
+use crate::domain::id::{AccountName, AttemptId, CampaignId, LeadId};
 use crate::domain::outcome::Outcome;
 use crate::domain::phone::PhoneNumber;
 use crate::port::clock::Clock;
@@ -53,7 +53,8 @@ impl World {
         let mut wrongs = Vec::new();
         let open =
             self.store.inspect(|tables| tables.open_attempt.get(&sent.phone).map(|open| (open.attempt_id, open.state)));
-        if open.is_none_or(|(attempt_id, state)| attempt_id != sent.attempt_id || state == OpenState::Placed) {
+        let lost = open.is_none() && self.is_lost(sent.attempt_id);
+        if !lost && open.is_none_or(|(attempt_id, state)| attempt_id != sent.attempt_id || state == OpenState::Placed) {
             wrongs.push(format!("the phone's open attempt is {open:?}"));
         }
         if let Some(live) = state.calls.iter().find(|call| call.phone == sent.phone && call.over_at > now) {
@@ -187,13 +188,18 @@ impl World {
         }
     }
 
+    /// Whether the database went back and does not know an attempt.
+    fn is_lost(&self, attempt_id: AttemptId) -> bool {
+        self.scenario.faults.goes_back > 0.0 && self.store.inspect(|tables| !tables.attempt.contains_key(&attempt_id))
+    }
+
     /// A call begins: its phone rings, or will.
     pub fn call_begins(&self, state: &mut State, index: usize) {
         let call = &state.calls[index];
         let (attempt_id, phone) = (call.attempt_id, call.phone);
         let open = self.store.inspect(|tables| tables.open(attempt_id).map(|open| open.state));
         let mut wrongs = Vec::new();
-        if open.is_none() {
+        if open.is_none() && !self.is_lost(attempt_id) {
             wrongs.push("its attempt is not open: the daemon took it for not placed, or never knew it".to_owned());
         }
         if let Some(other) =

@@ -65,6 +65,9 @@ impl World {
         {
             let mut guard = self.state();
             let state = &mut *guard;
+            if state.calm {
+                return;
+            }
             let past = state.past.take().expect("a copy was made before");
             self.note(state, "the database goes back");
             state.stats.fault("database: went back");

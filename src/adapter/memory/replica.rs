@@ -87,8 +87,11 @@ pub(super) fn restore(
     if let (None, Some(open)) = (lost.attempt_id, world.open_attempt.get(&lost.phone)) {
         return Restored::Waits(open.attempt_id);
     }
-    let Some(attempt_id) = lost.attempt_id.or_else(|| next_of_phone(world, lease, lost)) else {
-        return Restored::Nobodys;
+    let attempt_id = match (lost.attempt_id, &next_of_phone(world, lease, lost)[..]) {
+        (Some(attempt_id), _) => attempt_id,
+        (None, [attempt_id]) => *attempt_id,
+        (None, []) => return Restored::Nobodys,
+        (None, [_, _, ..]) => return Restored::Ambiguous,
     };
     if !super::dial::lease_holds(world, lease, database_now) {
         return Restored::Fenced;
@@ -160,22 +163,23 @@ fn bind(world: &mut World, lost: &LostAttempt, attempt_id: AttemptId) {
     }
 }
 
-/// The attempt that a lead with this phone would have had next, in a campaign of the account.
-fn next_of_phone(world: &World, lease: &Lease, lost: &LostAttempt) -> Option<AttemptId> {
+/// The attempts that leads with this phone would have had next, in campaigns of the account.
+fn next_of_phone(world: &World, lease: &Lease, lost: &LostAttempt) -> Vec<AttemptId> {
     let of_account = |campaign: &super::CampaignRecord| {
         campaign.definition.get("account").and_then(|account| account.as_str()) == Some(lease.account.as_str())
     };
-    let mut waiting: Vec<DueKey> = world
+    let waiting = world
         .enrolment
         .iter()
         .filter(|((_, phone), _)| *phone == lost.phone)
         .filter_map(|((campaign_id, _), lead_id)| world.due_of(*campaign_id, *lead_id))
-        .filter(|due| due.phone == lost.phone && world.campaign.get(&due.stratum.campaign_id).is_some_and(of_account))
-        .collect();
-    waiting.sort_by_key(|due| (due.due_at, due.stratum.campaign_id));
-    let due = waiting.first()?;
-    let key = AttemptKey { campaign_id: due.stratum.campaign_id, lead_id: due.lead_id, attempt_no: due.attempt_no };
-    Some(AttemptId::derive(world.installation, key))
+        .filter(|due| due.phone == lost.phone && world.campaign.get(&due.stratum.campaign_id).is_some_and(of_account));
+    let key = |due: DueKey| AttemptKey {
+        campaign_id: due.stratum.campaign_id,
+        lead_id: due.lead_id,
+        attempt_no: due.attempt_no,
+    };
+    waiting.map(|due| AttemptId::derive(world.installation, key(due))).collect()
 }
 
 fn open_attempt(lease: &Lease, lost: &LostAttempt, attempt_id: AttemptId, due: &DueKey, now: Timestamp) -> OpenAttempt {

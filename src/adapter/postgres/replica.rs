@@ -163,6 +163,7 @@ pub(super) async fn restore_attempt(
         None => match next_of_phone(pool, installation, lease, lost).await? {
             Some(NextOfPhone::Waiting(attempt_id)) => attempt_id,
             Some(NextOfPhone::Open(attempt_id)) => return Ok(Restored::Waits(attempt_id)),
+            Some(NextOfPhone::Several) => return Ok(Restored::Ambiguous),
             None => return Ok(Restored::Nobodys),
         },
     };
@@ -276,9 +277,11 @@ enum NextOfPhone {
     Waiting(AttemptId),
     /// The person has this open attempt; what comes after it is not known yet.
     Open(AttemptId),
+    /// Leads of several campaigns wait with it.
+    Several,
 }
 
-/// The attempt that a lead with this phone would have had next, in a campaign of the account; the one that waits longest.
+/// The attempt that a lead with this phone would have had next, in a campaign of the account.
 async fn next_of_phone(
     pool: &PgPool,
     installation: Installation,
@@ -292,28 +295,31 @@ async fn next_of_phone(
     if let Some(open) = open {
         return Ok(Some(NextOfPhone::Open(attempt_id(open))));
     }
-    let row = query!(
+    let mut rows = query!(
         r#"
         select d.campaign_id, d.lead_id, d.attempt_no
         from enrolment e
         join due d on d.campaign_id = e.campaign_id and d.lead_id = e.lead_id and d.phone = e.phone
         join campaign c on c.campaign_id = d.campaign_id and c.definition ->> 'account' = $2
         where e.phone = $1
-        order by d.due_at, d.campaign_id
-        limit 1
+        limit 2
         "#,
         lost.phone.e164(),
         lease.account.as_str(),
     )
-    .fetch_optional(pool)
+    .fetch_all(pool)
     .await
     .map_err(reading)?;
-    row.map(|row| {
-        let attempt_no = Reading { table: "due", key: row.lead_id }.number("attempt_no", row.attempt_no)?;
-        let key = AttemptKey { campaign_id: CampaignId(row.campaign_id), lead_id: LeadId(row.lead_id), attempt_no };
-        Ok(NextOfPhone::Waiting(AttemptId::derive(installation, key)))
-    })
-    .transpose()
+    if rows.len() > 1 {
+        return Ok(Some(NextOfPhone::Several));
+    }
+    rows.pop()
+        .map(|row| {
+            let attempt_no = Reading { table: "due", key: row.lead_id }.number("attempt_no", row.attempt_no)?;
+            let key = AttemptKey { campaign_id: CampaignId(row.campaign_id), lead_id: LeadId(row.lead_id), attempt_no };
+            Ok(NextOfPhone::Waiting(AttemptId::derive(installation, key)))
+        })
+        .transpose()
 }
 
 /// Ends a reconciliation unless it was noted anew meanwhile.
