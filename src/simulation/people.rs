@@ -207,7 +207,9 @@ impl World {
             self.take_back_stop(name.as_ref());
         } else {
             stops.insert(whose);
-            self.store.add_stop(name, "stopped by hand");
+            if !self.store.inspect(|tables| is_left_to_a_person(tables, name.as_ref())) {
+                self.store.add_stop(name, "stopped by hand");
+            }
         }
         self.note(state, &format!("stops are {stops:?}"));
         state.stops.set(now, stops);
