@@ -2,7 +2,7 @@
 //!
 //! Every question is one statement, so that it sees all tables at one moment and a daemon at work is no violation. What
 //! is legitimately in between (leads whose change is to be followed up, lists being walked, attempts that are open) is
-//! none either. Nothing is written: each statement has a read-only transaction of its own, on a connection apart from the
+//! none either. Nothing is written: each statement has a read-only transaction of its own, on connections apart from the
 //! pool, with limits of its own that end with the transaction.
 //!
 //! Invariant 8, what must never be logged, cannot be asked here: logs are not in the database.
@@ -10,11 +10,14 @@
 mod check;
 mod evidence;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::types::PgInterval;
 use sqlx::types::Uuid;
 use sqlx::{Connection, Executor, PgConnection, PgPool, query, query_file, query_file_as};
@@ -51,6 +54,9 @@ const PERMIT: Duration = Duration::from_secs(1);
 /// How long a request may leave after its intent, real time: the permit, and the statements between the look at the clock
 /// and the permit, each of which is cut off after ten seconds.
 const INTENT_TO_REQUEST_MAX: Duration = Duration::from_secs(60);
+/// How long before its intent a lead was judged, real time: in between lie the statements that read about leads and persons,
+/// each of which is cut off after ten seconds.
+const JUDGED_BEFORE_MAX: Duration = Duration::from_secs(30);
 /// How far the clocks of two machines that dial may lie apart, real time.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(1);
 /// How far they may for limits on starts, which only one machine has at a time.
@@ -158,10 +164,31 @@ pub async fn campaign_limits(pool: &PgPool) -> Result<Vec<CampaignLimits>, Store
 /// When the database cannot be reached.
 pub async fn audit(pool: &PgPool, subject: &Subject) -> Result<Vec<Finding>, StoreError> {
     // Apart from the pool: a long question keeps nobody waiting, and a cancelled one ends with its connection.
-    let mut connection = acquire(pool).await?.detach();
-    let sizes = Sizes::read(&mut connection, subject).await?;
+    let mut first = acquire(pool).await?.detach();
+    let sizes = Sizes::read(&mut first, subject).await?;
+    let mut connections = vec![first];
+    if !subject.recent_only {
+        // Somebody waits for the answer. A server that has no more connections is asked one thing after the other.
+        connections.extend(acquire(pool).await.map(PoolConnection::detach).ok());
+    }
+    let left: VecDeque<Check> =
+        Check::ALL.iter().copied().filter(|it| !(subject.recent_only && it.about().whole_table)).collect();
+    let left = Mutex::new(left);
+    let answered = join_all(connections.into_iter().map(|it| ask_what_is_left(it, &left, &sizes, subject))).await;
+    let mut findings: Vec<Finding> = answered.into_iter().flatten().collect();
+    findings.sort_by_key(|finding| Check::ALL.iter().position(|check| *check == finding.check));
+    Ok(findings)
+}
+
+async fn ask_what_is_left(
+    mut connection: PgConnection,
+    left: &Mutex<VecDeque<Check>>,
+    sizes: &Sizes,
+    subject: &Subject,
+) -> Vec<Finding> {
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let mut findings = Vec::new();
-    for check in Check::ALL.iter().copied().filter(|check| !(subject.recent_only && check.about().whole_table)) {
+    while let Some(check) = next() {
         let started = subject.clock.monotonic();
         let answer = answer(&mut connection, check, subject).await;
         let elapsed = subject.clock.monotonic().duration_since(started);
@@ -180,7 +207,7 @@ pub async fn audit(pool: &PgPool, subject: &Subject) -> Result<Vec<Finding>, Sto
     }
     // Nothing is left to be told; a failure to say goodbye is none.
     let _ = connection.close().await;
-    Ok(findings)
+    findings
 }
 
 /// How much there is to look at.
@@ -341,12 +368,13 @@ async fn wrong_times(connection: &mut PgConnection, subject: &Subject) -> Result
         .fetch_all(&mut *connection)
         .await
         .map_err(reading)?;
+    let judged_before = subject.clock.real_to_civil(JUDGED_BEFORE_MAX);
     let suspicious: Vec<String> = groups
         .into_iter()
         .filter(|group| {
             let edges = [(group.first_intent_at, group.first_sent_at), (group.last_intent_at, group.last_sent_at)];
             edges.iter().any(|(intent_at, sent_at)| {
-                evidence::wrong(&group.evidence, intent_at.to_jiff(), sent_at.to_jiff()).is_some()
+                evidence::wrong(&group.evidence, judged_before, intent_at.to_jiff(), sent_at.to_jiff()).is_some()
             })
         })
         .map(|group| group.evidence)
@@ -373,7 +401,7 @@ async fn wrong_times(connection: &mut PgConnection, subject: &Subject) -> Result
     let wrong: Vec<Row> = rows
         .into_iter()
         .filter_map(|row| {
-            let detail = evidence::wrong(&row.evidence, row.intent_at.to_jiff(), row.sent_at.to_jiff())?;
+            let detail = evidence::wrong(&row.evidence, judged_before, row.intent_at.to_jiff(), row.sent_at.to_jiff())?;
             Some(Row {
                 attempt_id: Some(row.attempt_id),
                 campaign_id: Some(row.campaign_id),
