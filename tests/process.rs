@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
+#[path = "support/receiver.rs"]
+mod receiver;
+
 mod process {
     pub mod support {
         pub mod daemon;
@@ -18,6 +21,7 @@ mod process {
     mod control;
     mod kill;
     mod outage;
+    mod outgoing;
     mod person;
     mod signals;
     mod supervised;

@@ -5,6 +5,8 @@ pub mod embedded;
 pub mod http;
 pub mod memory;
 #[cfg(feature = "daemon")]
+pub mod outgoing;
+#[cfg(feature = "daemon")]
 pub mod postgres;
 pub mod provider;
 pub mod simulator;

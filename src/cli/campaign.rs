@@ -148,6 +148,15 @@ fn read(files: &[PathBuf], desk: &Desk) -> Result<Vec<Given>, Failure> {
             problems.push(format!("{file}  campaigns[{name}]\n  names in {TEST_CAMPAIGN}… belong to `outdial call`"));
         }
         let (file, name) = (&one.file, &one.name);
+        if let Some(notify) = &one.definition.notify
+            && !desk.config.webhooks.contains_key(&notify.webhook)
+        {
+            let known: Vec<_> = desk.config.webhooks.keys().cloned().collect();
+            let (Failure::User(problem) | Failure::World(problem)) = names::unknown("webhook", &notify.webhook, &known);
+            problems.push(format!(
+                "{file}  campaigns[{name}].notify.webhook\n  {problem}\n  webhooks are named in the configuration"
+            ));
+        }
         match names::account(desk, one.definition.account.as_str()) {
             Ok(account) => {
                 if let Some(problem) = desk.config.accounts[&account].call_options_problem(&one.definition.call) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::http::{self, ReceiverOptions};
+use crate::adapter::outgoing::Outgoing;
 use crate::adapter::postgres::PostgresStore;
 use crate::adapter::postgres::status::account_statuses;
 use crate::config::Config;
@@ -74,6 +75,7 @@ pub(super) struct Daemon {
     /// Where webhooks arrive.
     pub address: std::net::SocketAddr,
     driver: Driver,
+    outgoing: Outgoing,
     receiver: JoinHandle<std::io::Result<()>>,
     stop_receiver: CancellationToken,
 }
@@ -98,11 +100,13 @@ impl Daemon {
         }
         tell_forgotten_accounts(config, database).await?;
         let engine = wire::engine(config, store, clock)?;
+        let outgoing = Outgoing::start(&database.pool, clock, &config.webhooks)
+            .map_err(|(name, problem)| Failure::user(anyhow!(problem).context(format!("set up webhook {name}"))))?;
         let driver = Driver::start(&engine);
         let stop_receiver = CancellationToken::new();
         let options = receiver_options(config, &engine, &driver);
         let receiver = tokio::spawn(http::serve(listener, Arc::new(inbox), clock, options, stop_receiver.clone()));
-        Ok(Self { engine, address, driver, receiver, stop_receiver })
+        Ok(Self { engine, address, driver, outgoing, receiver, stop_receiver })
     }
 
     /// When each pass is to have ended well.
@@ -113,6 +117,7 @@ impl Daemon {
     /// Drains and stops. Webhooks are received until the very end.
     pub(super) async fn stop(self) -> Drained {
         let drained = self.driver.drain(&self.engine).await;
+        self.outgoing.stop().await;
         self.stop_receiver.cancel();
         match tokio::time::timeout(Duration::from_secs(5), self.receiver).await {
             Ok(Ok(Ok(()))) | Err(_) => {}

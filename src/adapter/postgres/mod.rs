@@ -14,6 +14,7 @@ pub mod finding;
 mod floor;
 mod history;
 pub mod inquiry;
+pub mod outgoing;
 pub mod status;
 pub mod views;
 pub mod whereabouts;
