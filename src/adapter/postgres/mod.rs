@@ -15,6 +15,7 @@ mod floor;
 mod history;
 pub mod inquiry;
 pub mod outgoing;
+pub mod outlook;
 pub mod status;
 pub mod views;
 pub mod whereabouts;
