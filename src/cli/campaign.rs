@@ -45,7 +45,7 @@ pub enum CampaignCommand {
     /// Show what applying campaign files would change, and what that means for leads.
     ///
     /// Compares the files with the database, key by key, and judges every lead of the lists that are dialed now or would
-    /// be by the rules the daemon follows. Changes nothing. Without changes it says so: also how to find out whether
+    /// be by the rules the daemon follows. Changes nothing. Where nothing differs it says so, which also tells whether
     /// somebody has changed a campaign in the database since its file was applied.
     Plan(plan::PlanArgs),
     /// List all campaigns with their leads.

@@ -164,7 +164,7 @@ mod tests {
         ] {
             check(address, false);
             check(&format!("::ffff:{address}"), false);
-            let mapped = Ipv6Addr::from(address.parse::<Ipv4Addr>().unwrap().to_ipv6_mapped());
+            let mapped = address.parse::<Ipv4Addr>().unwrap().to_ipv6_mapped();
             check(&format!("64:ff9b::{:x}:{:x}", mapped.segments()[6], mapped.segments()[7]), false);
         }
         for address in [
