@@ -5,7 +5,9 @@ WITH_POSTGRES = $(CARGO) run --locked --quiet --example with_postgres --
 
 .DEFAULT_GOAL := help
 SEEDS ?= 10000
-.PHONY: help demo test simulate soak mutations bench ci fmt-check lint doc deny prepare sqlx-check deb deploy-check systemd-test
+MINUTES ?= 15
+FUZZ_SECONDS ?= 60
+.PHONY: help demo test simulate soak chaos mutations fuzz bench ci fmt-check lint doc deny prepare sqlx-check deb deploy-check metrics-check systemd-test
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,15 +25,22 @@ test: ## Run all tests on a private Postgres (installs Debian's package postgres
 	fi
 
 simulate: ## Play SEEDS runs of the engine in an imagined world (SEEDS=10000); OUTDIAL_SIM_SEED=7 replays one
-	OUTDIAL_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --lib simulation::promises -- --nocapture
+	OUTDIAL_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --profile simulation --lib simulation::promises -- --nocapture
 
 soak: ## Run the campaigns of the process tests at full length (2,000 leads; 500 for each of five providers)
 	@scripts/ensure-postgres
 	OUTDIAL_SOAK=1 $(WITH_POSTGRES) $(CARGO) test --locked --test process -- --test-threads=1 --nocapture campaign:: kill:: brands::
 
+chaos: ## Break processes, databases and networks for MINUTES (15) while three daemons dial; OUTDIAL_CHAOS_SEED=7 replays one
+	@scripts/ensure-postgres
+	OUTDIAL_CHAOS_MINUTES=$(MINUTES) $(CARGO) test --locked --test chaos -- --test-threads=1 --nocapture
+
 mutations: ## Switch off each safeguard in turn, in a copy, and see that a test notices
 	@scripts/ensure-postgres
 	scripts/mutations
+
+fuzz: ## Feed every target what libFuzzer thinks of, FUZZ_SECONDS each (60); FUZZ_TARGETS="report phone" takes some
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz $(FUZZ_TARGETS)
 
 bench: ## Measure whole call lifecycles, their statements alone, and lateness
 	@scripts/ensure-postgres
@@ -61,6 +70,9 @@ deb: ## Build the Debian package (wants `cargo install cargo-deb`)
 
 deploy-check: ## Hold deploy/ against the schemas of systemd, Kubernetes and compose, as far as their tools are installed
 	scripts/check-deploy
+
+metrics-check: ## Hold the alerts against promtool, where it is installed
+	scripts/check-metrics
 
 systemd-test: ## Boot a real systemd with the daemon in it (root; wants systemd-nspawn and debootstrap; minutes)
 	$(CARGO) build --locked --bin outdial

@@ -3,6 +3,8 @@
 //! Under the journal each line begins with its priority as `<N>` (sd-daemon(3), read 2026-11-21), which journald takes
 //! off again: `journalctl -p warning` then shows warnings and errors, whatever the format of the lines.
 
+pub mod repeat;
+
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -30,7 +32,7 @@ pub fn start(log: Option<&LogConfig>) {
         let _ = registry.with(filter).with(lines).try_init();
         return;
     };
-    let registry = registry.with(EnvFilter::new(format!("{},{QUIET}", log.level)));
+    let registry = registry.with(EnvFilter::new(format!("{},{QUIET}", log.level))).with(repeat::Repeats);
     let output = Output { journal: is_journal(io::stdout()) };
     let _ = match log.format {
         LogFormat::Json => registry

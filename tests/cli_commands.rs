@@ -5,6 +5,8 @@
 #[path = "cli_commands/scene.rs"]
 mod scene;
 
+#[path = "cli_commands/auditing.rs"]
+mod auditing;
 #[path = "cli_commands/campaigns.rs"]
 mod campaigns;
 #[path = "cli_commands/checking.rs"]

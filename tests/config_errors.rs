@@ -334,6 +334,34 @@ refused!(files_that_are_not_there, {
     case
 });
 
+const AUTHORITIES: &str = "\
+database: { url: embedded }
+accounts:
+  main: { provider: famulor, api_key: k-1234, ca_file: ours.pem }
+";
+
+#[test]
+fn certificate_authorities_are_read_from_beside_the_file() {
+    let pem = fs::read_to_string("tests/fixtures/tls/authority.pem").expect("tests run in the package's folder");
+    let two = format!("A comment is no certificate.\n{pem}\n{pem}");
+    let config = Case::new().secret("ours.pem", &two).file("a.yaml", AUTHORITIES).accepted();
+    assert_eq!(config.accounts.values().next().expect("one account").authorities.len(), 2);
+    let config = Case::new().file("a.yaml", GOOD).accepted();
+    assert!(config.accounts.values().all(|account| account.authorities.is_empty()));
+}
+
+refused!(certificate_authorities_that_are_none, {
+    let text = "\
+database: { url: embedded }
+accounts:
+  gone: { provider: famulor, api_key: k-1, ca_file: /nonexistent/ca.pem }
+  empty: { provider: famulor, api_key: k-2, ca_file: empty.pem }
+  broken: { provider: famulor, api_key: k-3, ca_file: broken.pem }
+";
+    let broken = "-----BEGIN CERTIFICATE-----\n§\n-----END CERTIFICATE-----\n";
+    Case::new().secret("empty.pem", "").secret("broken.pem", broken).file("a.yaml", text)
+});
+
 refused!(problems_of_several_files_together, {
     Case::new()
         .file("10-database.yaml", "database: { url: embedded, connections: 0 }\n")
@@ -446,7 +474,7 @@ fn the_reference_states_the_defaults_of_an_account() {
         let text = reference();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.into_iter().partition(|line| {
-            ["_file:", "webhook_token:", "public_url:", "data_dir:", "list_lag_max:"]
+            ["_file:", "webhook_token:", "public_url:", "data_dir:", "list_lag_max:", "history_days:"]
                 .iter()
                 .any(|key| line.contains(key))
         })

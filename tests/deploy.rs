@@ -161,6 +161,8 @@ fn kubernetes_names_and_ports_meet() {
     let port = &container["ports"][0];
     assert_eq!(base("service")["spec"]["ports"][0]["targetPort"], port["name"]);
     assert_eq!(base("networkpolicy").pointer("/spec/ingress/0/ports/0/port"), Some(&port["name"]));
+    let metrics_port = &container["ports"][1];
+    assert_eq!(base("networkpolicy").pointer("/spec/ingress/1/ports/0/port"), Some(&metrics_port["name"]));
     let backend = base("ingress").pointer("/spec/rules/0/http/paths/0/backend/service").unwrap().clone();
     assert_eq!(backend["name"], base("service")["metadata"]["name"]);
     assert_eq!(backend["port"]["name"], base("service")["spec"]["ports"][0]["name"]);
@@ -177,6 +179,9 @@ fn kubernetes_names_and_ports_meet() {
         let config = kubernetes_config(overlay);
         assert_eq!(port["containerPort"], config.http.listen.port());
         assert!(config.http.listen.ip().is_unspecified(), "{overlay}: pods are reached from outside");
+        let metrics = config.http.metrics_listen.expect("pods are watched");
+        assert_eq!(metrics_port["containerPort"], metrics.port());
+        assert!(metrics.ip().is_unspecified(), "{overlay}: pods are watched from outside");
         let kustomization = text(&format!("deploy/kubernetes/overlays/{overlay}/kustomization.yaml"));
         let host = config.http.public_url.unwrap().strip_prefix("https://").unwrap().to_owned();
         assert_eq!(kustomization.matches(&format!("value: {host}\n")).count(), 2, "{overlay}: {host} is not the host");

@@ -9,21 +9,18 @@
 mod receiver;
 
 mod process {
-    pub mod support {
-        pub mod daemon;
-        pub mod database;
-        pub mod judge;
-        pub mod world;
-    }
     mod account;
+    mod audit;
     mod brands;
     mod campaign;
     mod control;
     mod kill;
+    mod observed;
     mod outage;
     mod outgoing;
     mod person;
     mod signals;
     mod supervised;
+    pub mod support;
     mod webhook;
 }

@@ -11,6 +11,7 @@ mod support {
     pub mod memory;
     pub mod postgres;
     pub mod replicas;
+    pub mod role;
     pub mod scene;
 }
 
@@ -110,6 +111,7 @@ macro_rules! for_every_case {
                 a_changed_assistant_is_noticed_once_or_pauses_until_resumed,;
             replicas:
                 replicas_know_how_many_share_their_accounts,
+                whoever_leaves_is_not_counted_and_keeps_nothing,
                 nobody_takes_more_than_its_share,
                 what_was_acknowledged_and_is_gone_stops_every_account,
                 an_intent_needs_the_one_before_it,
@@ -169,6 +171,43 @@ mod postgres {
         )+};
     }
     for_every_case!(run);
+}
+
+/// A part of the suite with the rights that `deploy/postgres/roles.sql` gives the daemon: every kind of statement it has.
+mod postgres_with_few_rights {
+    use super::support::postgres::PostgresHarness;
+    use super::support::role::{apply_roles, pool_of};
+    use super::support::scene::Scene;
+    use super::support::{dialing, ending, enrolling, events, replicas};
+
+    macro_rules! run {
+        ($($area:ident::$case:ident,)+) => {$(
+            #[sqlx::test(migrator = "outdial::adapter::postgres::connect::MIGRATOR")]
+            async fn $case(pool: sqlx::PgPool) {
+                apply_roles(&pool).await;
+                let scene = Scene::set(PostgresHarness::new(pool_of(&pool, "outdial").await).await).await;
+                $area::$case(&scene).await;
+                scene.assert_sound().await;
+            }
+        )+};
+    }
+    run! {
+        dialing::a_due_lead_becomes_an_open_attempt,
+        dialing::a_number_that_was_used_is_put_off_and_harms_nobody,
+        ending::an_attempt_ends_once_and_with_all_effects,
+        ending::an_opt_out_suppresses_for_good,
+        events::late_evidence_adds_and_never_overwrites,
+        events::what_another_version_could_not_read_is_read_again,
+        events::old_events_go_but_never_a_pending_one,
+        events::payloads_go_after_their_days_and_the_row_stays,
+        events::deleted_leads_of_finished_campaigns_are_forgotten_after_their_days,
+        enrolling::a_phone_edit_gives_up_what_was_never_attempted,
+        enrolling::a_suppression_that_ends_brings_its_leads_back,
+        enrolling::a_changed_assistant_is_noticed_once_or_pauses_until_resumed,
+        replicas::what_was_acknowledged_and_is_gone_stops_every_account,
+        replicas::on_another_history_nothing_begins_before_a_beat_has_seen_it,
+        replicas::a_lost_attempt_is_open_again_with_its_call,
+    }
 }
 
 /// What only the store in memory can show: faults on either side of the effect, and futures cut there.

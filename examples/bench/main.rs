@@ -1,9 +1,11 @@
-//! The benchmark: how fast the whole daemon is, how fast its statements are alone, how late a call leaves.
+//! The benchmark: how fast the whole daemon is, how fast its statements are alone, how late a call leaves, how long an
+//! audit takes.
 //!
-//! `bench lifecycle`, `bench sql`, `bench lateness`, `bench snapshot`, or `bench all`, which leaves the snapshot out: it
-//! takes minutes. Everything runs on this machine: a private Postgres server with every promise of durability, the
-//! provider simulator, and the daemon, each a process of its own.
+//! `bench lifecycle`, `bench sql`, `bench lateness`, `bench audit`, `bench snapshot`, or `bench all`, which leaves the last
+//! two out: they take minutes. Everything runs on this machine: a private Postgres server with every promise of durability,
+//! the provider simulator, and the daemon, each a process of its own.
 
+mod audit;
 mod lateness;
 mod lifecycle;
 mod snapshot;
@@ -33,6 +35,8 @@ enum What {
     Sql(sql::Options),
     /// How long after they are due calls leave, with free capacity.
     Lateness(lateness::Options),
+    /// How long `outdial audit` takes.
+    Audit(audit::Options),
     /// Whether the daemon keeps its pace while one idle transaction holds a snapshot.
     Snapshot(snapshot::Options),
     /// All of them, with the ratio of the first two.
@@ -65,12 +69,14 @@ async fn run(what: What) -> anyhow::Result<()> {
         What::Lifecycle(options) => lifecycle::run(&options).await.map(drop),
         What::Sql(options) => sql::run(&options).await.map(drop),
         What::Lateness(options) => lateness::run(&options).await,
+        What::Audit(options) => audit::run(&options).await,
         What::Snapshot(options) => snapshot::run(&options).await,
         What::All => {
             let whole = lifecycle::run(&lifecycle::Options::default()).await?;
             let statements = sql::run(&sql::Options::default()).await?;
             println!("the daemon reaches {:.0} % of its statements alone", 100.0 * whole / statements);
-            lateness::run(&lateness::Options::default()).await
+            lateness::run(&lateness::Options::default()).await?;
+            audit::run(&audit::Options::default()).await
         }
     }
 }

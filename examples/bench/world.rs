@@ -188,7 +188,7 @@ accounts:
       requests_per_minute: 10000000
     list_lag_max: 2m
 person: {{ calls_per_day: 3, min_gap_between_campaigns: 4h }}
-http: {{ listen: "127.0.0.1:{webhook_port}", public_url: "http://127.0.0.1:{webhook_port}" }}
+http: {{ listen: "127.0.0.1:{webhook_port}", metrics_listen: null, public_url: "http://127.0.0.1:{webhook_port}" }}
 log: {{ format: json, level: info }}
 clock: {{ civil_origin: "2026-03-02T09:00:00Z", factor: {factor} }}
 "#

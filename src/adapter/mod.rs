@@ -4,6 +4,7 @@ pub mod clock;
 pub mod embedded;
 pub mod http;
 pub mod memory;
+pub mod metrics;
 #[cfg(feature = "daemon")]
 pub mod outgoing;
 #[cfg(feature = "daemon")]

@@ -118,7 +118,7 @@ impl Row {
 }
 
 impl Table {
-    fn open(
+    pub(super) fn open(
         name: String,
         mut input: Box<dyn Read>,
         progress: ProgressBar,

@@ -1,11 +1,12 @@
 //! Finding the database, and the schema in it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::embedded::{EmbeddedPostgres, Options};
@@ -17,15 +18,23 @@ use crate::config::{Config, DatabaseLocation};
 
 use super::Failure;
 
+/// Connections for leases and control tables: two passes, one statement each at a time.
+pub const STEERING_CONNECTIONS: u32 = 2;
+
 /// An open database, with the private server behind it if there is one.
 pub struct Database {
     /// Connections of commands, of the receiver and of what is read at the start.
     pub pool: PgPool,
     /// Connections of the daemon's passes, apart from the rest; none is made before the first pass asks for one.
     pub dial_pool: PgPool,
+    /// Connections for leases and control tables.
+    pub steering_pool: PgPool,
     /// The private server that this process started, to be stopped last.
     pub server: Option<EmbeddedPostgres>,
 }
+
+/// How long connections may take to end in good order.
+const CLOSE_MAX: Duration = Duration::from_secs(3);
 
 /// What to do about migrations that are not applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +61,10 @@ impl Database {
         let pool = connect(&url, purpose).await.map_err(failure)?;
         let dial_pool =
             connect::pool(connect::options(&url, "outdial passes").map_err(failure)?, config.database.dial_connections);
+        let steering_pool =
+            connect::pool(connect::options(&url, "outdial steering").map_err(failure)?, STEERING_CONNECTIONS);
         let apply = migrations == Migrations::Apply || server.is_some();
-        let database = Self { pool, dial_pool, server };
+        let database = Self { pool, dial_pool, steering_pool, server };
         database.check_schema(apply).await?;
         Ok(database)
     }
@@ -97,14 +108,19 @@ impl Database {
     /// What about the server would break our promises, or soon will.
     pub async fn findings(&self, config: &Config) -> Result<(ServerFacts, Vec<Finding>), Failure> {
         let facts = server_facts(&self.pool).await.context("read the server's settings")?;
-        let findings = facts.findings(config.database.connections + config.database.dial_connections);
+        let database = &config.database;
+        let connections = database.connections + database.dial_connections + STEERING_CONNECTIONS;
+        let findings = facts.findings(connections);
         Ok((facts, findings))
     }
 
     /// Closes the connections and stops the private server.
     pub async fn close(self) -> Result<(), Failure> {
-        self.dial_pool.close().await;
-        self.pool.close().await;
+        // A connection whose other end vanished keeps its statement for up to a minute; nobody waits for its answer now.
+        let pools = async { tokio::join!(self.dial_pool.close(), self.steering_pool.close(), self.pool.close()) };
+        if tokio::time::timeout(CLOSE_MAX, pools).await.is_err() {
+            warn!("Connections to the database that do not answer are cut");
+        }
         if let Some(server) = self.server {
             server.stop().await.context("stop the private database server")?;
         }

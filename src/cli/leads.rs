@@ -19,7 +19,7 @@ use crate::domain::outcome::Disposition;
 use crate::domain::phone::PhoneNumber;
 use crate::domain::zone::Zone;
 
-use super::csv_file::{CsvOptions, Row, Source};
+use super::csv_file::{CsvOptions, Row, Source, Table};
 use super::desk::Desk;
 use super::output::{count, grouped, line};
 use super::{Failure, Outcome, names};
@@ -278,6 +278,25 @@ impl Import<'_> {
             variables,
         })
     }
+}
+
+/// Reads a table as an import does, and writes nothing: how many rows are leads and how many are not; `None` when it is no
+/// table of leads. For the fuzzer.
+#[doc(hidden)]
+pub fn judge_table(bytes: Vec<u8>, country: Option<&str>) -> Option<(u64, u64)> {
+    let (csv, input) = (CsvOptions::default(), Box::new(std::io::Cursor::new(bytes)));
+    let progress = indicatif::ProgressBar::hidden();
+    let mut table = Table::open("leads.csv".to_owned(), input, progress, &csv, &COLUMNS, false).ok()?;
+    let columns = Columns::of(&table.head)?;
+    let import = Import { source: Source::Stdin, list: "leads", country, rejects: PathBuf::new(), csv: &csv };
+    let (mut good, mut bad) = (0, 0);
+    while let Some(row) = table.next_row().ok()? {
+        match import.lead(&columns, &row) {
+            Ok(_) => good += 1,
+            Err(_) => bad += 1,
+        }
+    }
+    Some((good, bad))
 }
 
 /// Where each column stands.

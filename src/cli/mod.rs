@@ -1,5 +1,6 @@
 //! The command line: one file per command, `wire` is where everything meets.
 
+pub mod audit;
 pub mod call;
 pub mod calls;
 pub mod campaign;
@@ -21,6 +22,7 @@ pub mod suppress;
 pub mod wire;
 
 mod csv_file;
+mod observe;
 mod supervise;
 
 use std::io::Write;
@@ -93,6 +95,7 @@ pub enum DeskCommand {
     #[command(subcommand)]
     Calls(calls::CallsCommand),
     Resolve(resolve::Args),
+    Audit(audit::Args),
 }
 
 /// Does what a command says and writes what it has to say.
@@ -108,6 +111,7 @@ pub async fn obey(command: &DeskCommand, desk: &desk::Desk, out: &mut dyn Write)
         DeskCommand::Status(args) => status::run(args, desk, out).await,
         DeskCommand::Calls(command) => calls::run(command, desk, out).await,
         DeskCommand::Resolve(args) => resolve::run(args, desk, out).await,
+        DeskCommand::Audit(args) => audit::run(args, desk, out).await,
     }
 }
 

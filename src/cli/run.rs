@@ -13,15 +13,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::adapter::clock::ScaledClock;
-use crate::adapter::http::{self, ReceiverOptions};
+use crate::adapter::http::{self, ReceiverLimits, ReceiverOptions};
 use crate::adapter::outgoing::Outgoing;
 use crate::adapter::postgres::PostgresStore;
+use crate::adapter::postgres::reading::server_version;
 use crate::adapter::postgres::status::account_statuses;
 use crate::config::Config;
 use crate::domain::zone::tzdb_version;
 use crate::port::clock::Clock;
 
+use super::audit;
 use super::database::{Database, Migrations, civil_clock};
+use super::observe::{Observation, fingerprint};
 use super::supervise::Supervision;
 use super::wire::{self, Drained, Driver, Engine, Freshness};
 use super::{Failure, Outcome};
@@ -76,37 +79,42 @@ pub(super) struct Daemon {
     pub address: std::net::SocketAddr,
     driver: Driver,
     outgoing: Outgoing,
-    receiver: JoinHandle<std::io::Result<()>>,
+    observation: Observation,
+    receiver: JoinHandle<()>,
+    audit: Option<JoinHandle<()>>,
     stop_receiver: CancellationToken,
 }
 
 impl Daemon {
     /// Starts the passes and the receiver.
     pub(super) async fn start(config: &Config, database: &Database, clock: ScaledClock) -> Result<Self, Failure> {
-        let listener = http::bind(config.http.listen).await.map_err(Failure::world)?;
+        let listener = http::bind("http.listen", config.http.listen).await.map_err(Failure::world)?;
+        let metrics_listener = match config.http.metrics_listen {
+            Some(address) => Some(http::bind("http.metrics_listen", address).await.map_err(Failure::world)?),
+            None => None,
+        };
         let address = listener.local_addr().context("read the address of http.listen")?;
         let store = PostgresStore::open(database.dial_pool.clone()).await.context("open the store")?;
+        let store = store.steered_by(database.steering_pool.clone());
         let inbox = PostgresStore::open(database.pool.clone()).await.context("open the store of the receiver")?;
-        info!(
-            version = env!("CARGO_PKG_VERSION"),
-            tzdb = tzdb_version(),
-            "outdial {} starts, time zone data {}",
-            env!("CARGO_PKG_VERSION"),
-            tzdb_version()
-        );
+        let postgres = server_version(&database.pool).await.context("read the server's version")?;
         info!("Until rule packs are built, nobody is called outside 09:00-20:00 of their own time");
         if !clock.is_identity() {
             warn!("The civil clock is scaled: {clock}");
         }
         tell_forgotten_accounts(config, database).await?;
         let engine = wire::engine(config, store, clock)?;
+        tell_start(config, &postgres, &engine.settings.name);
         let outgoing = Outgoing::start(&database.pool, clock, &config.webhooks)
             .map_err(|(name, problem)| Failure::user(anyhow!(problem).context(format!("set up webhook {name}"))))?;
         let driver = Driver::start(&engine);
+        let freshness = driver.freshness.clone();
+        let observation = Observation::start(config, &engine, freshness, database, metrics_listener, &postgres);
         let stop_receiver = CancellationToken::new();
         let options = receiver_options(config, &engine, &driver);
         let receiver = tokio::spawn(http::serve(listener, Arc::new(inbox), clock, options, stop_receiver.clone()));
-        Ok(Self { engine, address, driver, outgoing, receiver, stop_receiver })
+        let audit = audit::watch(config, database.pool.clone(), clock);
+        Ok(Self { engine, address, driver, outgoing, observation, receiver, audit, stop_receiver })
     }
 
     /// When each pass is to have ended well.
@@ -116,16 +124,34 @@ impl Daemon {
 
     /// Drains and stops. Webhooks are received until the very end.
     pub(super) async fn stop(self) -> Drained {
+        // It only reads: nothing is lost in the middle of it.
+        if let Some(audit) = &self.audit {
+            audit.abort();
+        }
         let drained = self.driver.drain(&self.engine).await;
         self.outgoing.stop().await;
+        self.observation.stop().await;
         self.stop_receiver.cancel();
         match tokio::time::timeout(Duration::from_secs(5), self.receiver).await {
-            Ok(Ok(Ok(()))) | Err(_) => {}
-            Ok(Ok(Err(problem))) => error!("The receiver failed: {problem}"),
+            Ok(Ok(())) | Err(_) => {}
             Ok(Err(problem)) => error!("The receiver failed: {problem}"),
         }
         drained
     }
+}
+
+/// What runs, where: the first thing to know when reading a log.
+fn tell_start(config: &Config, postgres: &str, replica: &str) {
+    let (version, tzdb, hash) = (env!("CARGO_PKG_VERSION"), tzdb_version(), fingerprint(config));
+    info!(
+        event = "started",
+        version,
+        postgres,
+        tzdb,
+        config.hash = %hash,
+        replica,
+        "outdial {version} starts as {replica}: Postgres {postgres}, time zone data {tzdb}, configuration {hash}"
+    );
 }
 
 fn receiver_options(config: &Config, engine: &Arc<Engine>, driver: &Driver) -> ReceiverOptions {
@@ -142,6 +168,7 @@ fn receiver_options(config: &Config, engine: &Arc<Engine>, driver: &Driver) -> R
     ReceiverOptions {
         tokens,
         body_max: config.http.body_max,
+        limits: ReceiverLimits::default(),
         stored: Box::new(move |account| {
             if let Some(account) = wake.accounts.get(account) {
                 account.wake_collect();

@@ -20,6 +20,7 @@ use crate::engine::settings::{AccountSettings, Periods, Settings};
 use crate::port::store::{RetentionPolicy, Store, StoreError};
 
 pub use crate::engine::driver::{Drained, Driver, Freshness};
+pub use crate::engine::observe::{Minutes, WaitsFor};
 pub use crate::engine::view::View;
 
 use super::Failure;
@@ -60,6 +61,7 @@ pub fn provider(
         brand,
         base_url: Some(account.base_url.clone()),
         paths: account.paths.clone(),
+        authorities: account.authorities.clone(),
         api_key: account.api_key.clone(),
         correlation_variable: account.correlation_variable.clone(),
         installation,
@@ -80,6 +82,7 @@ fn happyrobot(
         account: name.clone(),
         config: account.happyrobot.clone().expect("accounts of this provider are read with it"),
         base_url: account.base_url.clone(),
+        authorities: account.authorities.clone(),
         api_key: account.api_key.clone(),
         correlation_variable: account.correlation_variable.clone(),
         installation,

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use jiff::SignedDuration;
-use reqwest::Url;
+use reqwest::{Certificate, Url};
 use secrecy::SecretString;
 
 use super::happyrobot::{self, HappyRobotApi, HappyRobotConfig};
+use super::layer::read_bounded;
 use super::secret::{self, Secret};
 use super::{DocumentedLimits, ProviderKind};
 use crate::domain::call_options::CallOptions;
@@ -22,6 +23,9 @@ const NAME_CHARS_MAX: usize = 40;
 /// Shortest webhook token: it is all that protects the address.
 const WEBHOOK_TOKEN_CHARS_MIN: usize = 16;
 
+/// Largest file of certificate authorities, bytes: a whole machine's bundle has 230 KB.
+const AUTHORITIES_BYTES_MAX: u64 = 1 << 20;
+
 /// One set of credentials at one provider.
 #[derive(Clone, Debug)]
 pub struct AccountConfig {
@@ -33,6 +37,8 @@ pub struct AccountConfig {
     pub loopback: bool,
     /// Where the API differs from its brand's documentation.
     pub paths: ApiPaths,
+    /// Certificate authorities that are trusted for it besides the machine's.
+    pub authorities: Vec<Certificate>,
     /// The API key.
     pub api_key: SecretString,
     /// The secret part of the webhook's address; always there when `http.public_url` is.
@@ -200,6 +206,7 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         },
     };
     let paths = fields.or("paths", ApiPaths::default(), |cursor| read_paths(&cursor));
+    let authorities = fields.or("ca_file", Vec::new(), |cursor| read_authorities(&cursor));
     let api_key = secret::required(&fields, "api_key", "api_key_file");
     let webhook_token = if with_webhooks {
         secret::required(&fields, "webhook_token", "webhook_token_file")
@@ -246,6 +253,7 @@ fn read<'a>(cursor: &Cursor<'a>, with_webhooks: bool, secrets: &mut Vec<Secret<'
         base_url,
         loopback,
         paths: paths?,
+        authorities: authorities?,
         api_key: key?,
         webhook_token: token,
         limits,
@@ -417,6 +425,27 @@ pub(super) fn read_base_url(cursor: &Cursor<'_>) -> Option<(String, bool)> {
         _ => return cursor.wrong("must begin with https://", "http is for this machine itself only"),
     }
     Some((url.as_str().trim_end_matches('/').to_owned(), loopback))
+}
+
+/// The certificates of a PEM file.
+fn read_authorities(cursor: &Cursor<'_>) -> Option<Vec<Certificate>> {
+    const REMEDY: &str =
+        "name a file with one or more certificates between BEGIN CERTIFICATE and END CERTIFICATE lines";
+    let name = cursor.name(4096)?;
+    let pem = match read_bounded(&secret::beside(cursor, &name), AUTHORITIES_BYTES_MAX) {
+        Ok(pem) => pem,
+        Err(error) => {
+            return cursor.wrong(
+                format_args!("the file cannot be read: {error}"),
+                "check the path and that outdial's user may read it; a relative path starts at the folder of this file",
+            );
+        }
+    };
+    match Certificate::from_pem_bundle(pem.as_bytes()) {
+        Ok(authorities) if !authorities.is_empty() => Some(authorities),
+        Ok(_) => cursor.wrong("holds no certificate", REMEDY),
+        Err(_) => cursor.wrong("is not a PEM file", REMEDY),
+    }
 }
 
 fn is_loopback(host: &str) -> bool {

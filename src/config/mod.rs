@@ -107,6 +107,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Logs.
     pub log: LogConfig,
+    /// What is told on the page of metrics.
+    pub metrics: MetricsConfig,
     /// The daemon's own times.
     pub daemon: DaemonConfig,
     /// How long personal data is kept.
@@ -154,10 +156,21 @@ pub struct PersonConfig {
 pub struct HttpConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where the page of metrics is shown; `None` when it is not.
+    pub metrics_listen: Option<SocketAddr>,
     /// How providers reach it, without a slash at the end; `None` when results are polled only.
     pub public_url: Option<String>,
     /// Largest request body, in bytes.
     pub body_max: usize,
+}
+
+/// What is told on the page of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Whether campaigns have series of their own.
+    pub per_campaign: bool,
+    /// How many campaigns at most; the others share one name.
+    pub campaigns_max: u16,
 }
 
 /// Logs.
@@ -208,6 +221,8 @@ pub struct DaemonConfig {
     pub request_timeout: SignedDuration,
     /// Longest wait for a connection to a provider.
     pub connect_timeout: SignedDuration,
+    /// How often the daemon checks the invariants of what happened lately; never if `None`.
+    pub audit_every: Option<SignedDuration>,
 }
 
 /// How long personal data is kept.

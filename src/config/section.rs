@@ -11,7 +11,7 @@ use super::secret::{self, beside};
 use super::webhook;
 use super::{
     ClockConfig, Config, DaemonConfig, DatabaseConfig, DatabaseLocation, HttpConfig, LogConfig, LogFormat, LogLevel,
-    PersonConfig, RetentionConfig,
+    MetricsConfig, PersonConfig, RetentionConfig,
 };
 use crate::domain::definition::read_day;
 use crate::domain::document::{Cursor, Fields, show_duration};
@@ -32,6 +32,7 @@ pub(super) fn read(cursor: &Cursor<'_>, state_dir: Option<&Path>) -> Option<Conf
     let webhooks = fields.or("webhooks", BTreeMap::new(), |cursor| webhook::read_all(&cursor));
     let person = fields.required("person", |cursor| read_person(&cursor));
     let log = fields.required("log", |cursor| read_log(&cursor));
+    let metrics = fields.required("metrics", |cursor| read_metrics(&cursor));
     // Kept short in rehearsals, where nobody is rung: their days take minutes, and so should a lost replica.
     let rehearsal = cursor.node().get("clock").is_some_and(|clock| !clock.is_null());
     let daemon = fields.required("daemon", |cursor| read_daemon(&cursor, rehearsal));
@@ -51,6 +52,7 @@ pub(super) fn read(cursor: &Cursor<'_>, state_dir: Option<&Path>) -> Option<Conf
         person: person?,
         http: http?,
         log: log?,
+        metrics: metrics?,
         daemon: daemon?,
         retention: retention?,
         clock,
@@ -98,14 +100,22 @@ fn read_location(fields: &Fields<'_>, data_dir: Option<PathBuf>, state_dir: Opti
 
 fn read_http(cursor: &Cursor<'_>) -> Option<HttpConfig> {
     let fields = cursor.fields()?;
-    let listen = fields.required("listen", |cursor| match cursor.text()?.parse::<SocketAddr>() {
-        Ok(address) => Some(address),
-        Err(_) => cursor.wrong("is not an address with a port", "for example 127.0.0.1:8080, or 0.0.0.0:8080 for all"),
-    });
+    let listen = fields.required("listen", |cursor| read_address(&cursor, 8080));
+    let metrics_listen = fields.optional("metrics_listen", |cursor| read_address(&cursor, 9464));
     let public_url = fields.optional("public_url", |cursor| read_base_url(&cursor)).map(|(url, _)| url);
     let body_max = fields.required("body_max", |cursor| read_bytes(&cursor));
     fields.close();
-    Some(HttpConfig { listen: listen?, public_url, body_max: body_max? })
+    Some(HttpConfig { listen: listen?, metrics_listen, public_url, body_max: body_max? })
+}
+
+fn read_address(cursor: &Cursor<'_>, port: u16) -> Option<SocketAddr> {
+    match cursor.text()?.parse::<SocketAddr>() {
+        Ok(address) => Some(address),
+        Err(_) => cursor.wrong(
+            "is not an address with a port",
+            format_args!("for example 127.0.0.1:{port}, or 0.0.0.0:{port} for all"),
+        ),
+    }
 }
 
 /// A number of bytes: `512KiB`, `2MiB`.
@@ -148,6 +158,14 @@ fn read_log(cursor: &Cursor<'_>) -> Option<LogConfig> {
     Some(LogConfig { format: format?, level: level? })
 }
 
+fn read_metrics(cursor: &Cursor<'_>) -> Option<MetricsConfig> {
+    let fields = cursor.fields()?;
+    let per_campaign = fields.required("per_campaign", |cursor| cursor.boolean());
+    let campaigns_max = fields.required("campaigns_max", |cursor| cursor.integer(1..=1_000));
+    fields.close();
+    Some(MetricsConfig { per_campaign: per_campaign?, campaigns_max: campaigns_max? })
+}
+
 fn read_daemon(cursor: &Cursor<'_>, rehearsal: bool) -> Option<DaemonConfig> {
     let fields = cursor.fields()?;
     let time = |key, min, max| {
@@ -159,6 +177,9 @@ fn read_daemon(cursor: &Cursor<'_>, rehearsal: bool) -> Option<DaemonConfig> {
     let zombie_horizon = time("zombie_horizon", if rehearsal { 1 } else { 60 }, 86_400);
     let request_timeout = time("request_timeout", 1, 300);
     let connect_timeout = time("connect_timeout", 1, 60);
+    // Real time, so a rehearsal wants it sooner.
+    let audit_bounds = SignedDuration::from_secs(if rehearsal { 1 } else { 60 })..=SignedDuration::from_hours(24 * 7);
+    let audit_every = fields.optional("audit_every", |cursor| cursor.duration(audit_bounds));
     let above = |key: &str, value: Option<SignedDuration>, other: &str, bound: Option<SignedDuration>, why: &str| {
         let (Some(value), Some(bound)) = (value, bound) else { return Some(()) };
         if value > bound {
@@ -191,6 +212,7 @@ fn read_daemon(cursor: &Cursor<'_>, rehearsal: bool) -> Option<DaemonConfig> {
         zombie_horizon: zombie_horizon?,
         request_timeout: request_timeout?,
         connect_timeout: connect_timeout?,
+        audit_every,
     })
 }
 

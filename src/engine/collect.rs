@@ -276,8 +276,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     outbox.marks.extend(items.iter().map(|item| (item.event.inbox_id, item.aside())));
                     if open.state != OpenState::Placed {
                         // Evidence that it rang or rings: no longer in doubt.
-                        let reply =
-                            ReplyFact::Placed { call_id, poll_at: now + account.first_read_after(&open.assistant_id) };
+                        let poll_at = now + account.first_read_after(&open.assistant_id);
+                        let unanswered = open.state == OpenState::Dialing;
+                        let deadline_at = unanswered.then(|| now + self.line_max(account, &open.assistant_id));
+                        let reply = ReplyFact::Placed { call_id, poll_at, deadline_at };
                         outbox.replies.push(ReplyRecord { attempt_id, sent_at: None, reply });
                     }
                 }
@@ -289,7 +291,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     if open.state != OpenState::Placed {
                         // What only the other half can complete is not read again for it.
                         let poll_at = if read_wanted { now } else { until };
-                        let reply = ReplyFact::Placed { call_id, poll_at };
+                        let reply = ReplyFact::Placed { call_id, poll_at, deadline_at: None };
                         outbox.replies.push(ReplyRecord { attempt_id, sent_at: None, reply });
                     } else if read_wanted {
                         outbox.changes.push(OpenChange { poll_at: Some(now), ..OpenChange::note(open) });

@@ -19,7 +19,7 @@ use crate::domain::attempt::OpenState;
 use crate::domain::call_options::CallOptions;
 use crate::domain::campaign::{Day, Definition, Pick};
 use crate::domain::gate::{self, BudgetWait, CampaignFacts, Facts, Gate, GateVerdict, WindowFacts};
-use crate::domain::id::{AccountName, AssistantId, AttemptId, AttemptKey, CampaignId};
+use crate::domain::id::{AccountName, AssistantId, AttemptId, AttemptKey, CallingGroupId, CampaignId};
 use crate::domain::lead::Stratum;
 use crate::domain::retry::{Ending, Verdict};
 use crate::port::clock::Clock;
@@ -50,6 +50,8 @@ pub struct Memory {
     marks: BTreeMap<Stratum, Timestamp>,
     marks_reset_at: Option<Instant>,
     day_counts: BTreeMap<Option<CampaignId>, DayCount>,
+    /// Since when a calling group of a campaign has been seen open.
+    open_since: BTreeMap<(CampaignId, CallingGroupId), Timestamp>,
     /// Whether it was said that the account's day is used up.
     day_told: bool,
 }
@@ -88,6 +90,8 @@ struct Turn<'a> {
 struct Plan {
     intent: DialIntent,
     campaign: Arc<LiveCampaign>,
+    /// Since when it has been due and its calling window open.
+    ready_at: Timestamp,
     variables: Map<String, Value>,
     options: CallOptions,
 }
@@ -134,6 +138,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             info!(provider.account = %name, "Account {name} starts calls at its full rate again");
         }
         let open_lanes: Vec<Stratum> = self.open_lanes(&view, name, now);
+        note_open(&mut lock(&account.dispatch_memory).open_since, &open_lanes, now);
         if open_lanes.is_empty() {
             return Ok(report);
         }
@@ -207,7 +212,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 
     /// The roster without assistants that are put aside.
-    fn available(&self, account: &Account<P>, assistants: &[Assistant], now: Timestamp) -> Vec<Assistant> {
+    pub(super) fn available(&self, account: &Account<P>, assistants: &[Assistant], now: Timestamp) -> Vec<Assistant> {
         let roster = lock(&account.roster);
         assistants.iter().filter(|assistant| !roster.trusts.is_aside(&assistant.assistant_id, now)).cloned().collect()
     }
@@ -445,7 +450,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             .unwrap_or_default();
         let mut variables = turn.definition.variables.clone();
         variables.extend(lead.variables);
+        let opened =
+            lock(&account.dispatch_memory).open_since.get(&(campaign_id, due.stratum.calling_group_id)).copied();
         Plan {
+            ready_at: opened.map_or(due.due_at, |opened| opened.max(due.due_at)),
             intent: DialIntent {
                 attempt_id: AttemptId::derive(self.store.installation(), key),
                 campaign_version: turn.campaign.version,
@@ -476,9 +484,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         // Known as ours from before the commit, so that no other pass takes them for left behind.
         let mut mine = InFlight::add(self, name, intents.iter().map(|intent| intent.attempt_id));
         let permits_since = self.clock.monotonic();
+        // Reading and judging took their time, and an attempt is as old as its intent.
+        let now = self.clock.now().max(now);
         let witness = lock(&self.replica).witness(permits_since);
         #[cfg(test)]
-        if super::mutation::Mutation::IntentAfterRequest.is_made() {
+        if crate::port::mutation::Mutation::IntentAfterRequest.is_made() {
             for plan in plans {
                 mine.keep(plan.intent.attempt_id);
                 let intent = CommittedIntent::acknowledged_by_database(plan.intent.attempt_id);
@@ -499,6 +509,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         report.begun = committed.len();
         self.count_begun(account, &intents, &committed);
         let ids: Vec<AttemptId> = committed.iter().map(CommittedIntent::attempt_id).collect();
+        mine.forget_all_but(&ids);
         let Some(last) = ids.last() else { return Ok(()) };
         lock(&self.replica).saw_committed(*last, self.clock.monotonic());
         let now = self.clock.now();
@@ -513,7 +524,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 continue;
             };
             mine.keep(attempt_id);
-            match self.confirmed(&plan, person, now) {
+            let confirmed = self.confirmed(&plan, person, now);
+            #[cfg(test)]
+            let confirmed = if crate::port::mutation::Mutation::NoConfirm.is_made() { Ok(()) } else { confirmed };
+            match confirmed {
                 Ok(()) => {
                     report.permitted += 1;
                     self.send(name, lease.clone(), intent, plan, permits_since + PERMIT_VALID);
@@ -564,7 +578,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         };
         self.place(
             name,
-            super::place::Start { lease, not_after, intent: plan.intent, campaign: plan.campaign },
+            super::place::Start {
+                lease,
+                not_after,
+                intent: plan.intent,
+                campaign: plan.campaign,
+                ready_at: plan.ready_at,
+            },
             intent,
             call,
         );
@@ -583,9 +603,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     }
 }
 
-/// Attempts of one batch that this process answers for; those not kept are given up when the batch is done.
+/// Attempts of one batch that this process answers for; those not kept are given up when the batch is done, and known as
+/// never permitted from then on.
 struct InFlight<'a, S: Store, P: Provider, C: Clock> {
     engine: &'a Engine<S, P, C>,
+    account: AccountName,
     pending: BTreeSet<AttemptId>,
 }
 
@@ -593,7 +615,13 @@ impl<'a, S: Store, P: Provider, C: Clock> InFlight<'a, S, P, C> {
     fn add(engine: &'a Engine<S, P, C>, account: &AccountName, attempts: impl Iterator<Item = AttemptId>) -> Self {
         let pending: BTreeSet<_> = attempts.collect();
         engine.in_flight().extend(pending.iter().map(|attempt_id| (*attempt_id, account.clone())));
-        Self { engine, pending }
+        Self { engine, account: account.clone(), pending }
+    }
+
+    /// The others were certainly not begun.
+    fn forget_all_but(&mut self, begun: &[AttemptId]) {
+        let mut in_flight = self.engine.in_flight();
+        self.pending.retain(|attempt_id| begun.contains(attempt_id) || in_flight.remove(attempt_id).is_none());
     }
 
     /// This one's end will be recorded; whoever records it takes it out.
@@ -604,6 +632,10 @@ impl<'a, S: Store, P: Provider, C: Clock> InFlight<'a, S, P, C> {
 
 impl<S: Store, P: Provider, C: Clock> Drop for InFlight<'_, S, P, C> {
     fn drop(&mut self) {
+        let now = self.engine.clock.monotonic();
+        // Known as unpermitted before it is no longer in flight, so that nobody finds it in between.
+        let given_up = self.pending.iter().map(|attempt_id| (*attempt_id, (self.account.clone(), now)));
+        lock(&self.engine.unpermitted).extend(given_up);
         let mut in_flight = self.engine.in_flight();
         for attempt_id in &self.pending {
             in_flight.remove(attempt_id);
@@ -625,6 +657,22 @@ fn pick_trusted<'a>(
     }
     let free: Vec<&Assistant> = turn.eligible.iter().copied().filter(|one| has_room(&one.assistant_id)).collect();
     pick(how, &free, facts)
+}
+
+/// Remembers since when each calling group has been open.
+fn note_open(open_since: &mut BTreeMap<(CampaignId, CallingGroupId), Timestamp>, lanes: &[Stratum], now: Timestamp) {
+    let open: BTreeSet<_> = lanes.iter().map(|lane| (lane.campaign_id, lane.calling_group_id)).collect();
+    open_since.retain(|group, _| open.contains(group));
+    for group in open {
+        open_since.entry(group).or_insert(now);
+    }
+}
+
+impl<P: Provider> Account<P> {
+    /// Whether as many starts as a day allows are known of the account or a campaign, as far as anybody has counted.
+    pub(super) fn day_is_used(&self, campaign_id: Option<CampaignId>, cap: u32) -> bool {
+        lock(&self.dispatch_memory).day_counts.get(&campaign_id).is_some_and(|count| count.starts >= cap)
+    }
 }
 
 /// Whether a window lets a call through; used for the last look.

@@ -14,6 +14,7 @@ use tracing::{debug, error, info, warn};
 use crate::domain::id::AccountName;
 use crate::port::chain::Chain;
 use crate::port::clock::Clock;
+use crate::port::metric;
 use crate::port::provider::Provider;
 use crate::port::store::{Store, StoreError};
 
@@ -45,6 +46,18 @@ impl Freshness {
         if let Some(fresh) = lock(&self.0).get_mut(pass) {
             fresh.ended_well_at = now;
         }
+    }
+
+    /// It ended well and rests for longer or shorter than it said at first.
+    fn rests(&self, pass: &str, period: Duration, now: Instant) {
+        self.begin(pass, period, now);
+    }
+
+    /// How long ago each pass should have ended well; nothing for those that are in time.
+    pub fn overdue(&self, now: Instant) -> Vec<(String, Duration)> {
+        let passes = lock(&self.0);
+        let overdue = |fresh: &Fresh| now.saturating_duration_since(fresh.ended_well_at + fresh.period);
+        passes.iter().map(|(pass, fresh)| (pass.clone(), overdue(fresh))).collect()
     }
 
     /// A pass that was told to end does not stand still.
@@ -273,11 +286,17 @@ impl Driver {
                 let pause = match again {
                     Ok(more) => {
                         failures = 0;
-                        freshness.stamp(&pass, engine.clock.monotonic());
-                        if more { Duration::ZERO } else { pace.pause * engine.leisure(&pass) }
+                        let pause = if more { Duration::ZERO } else { pace.pause * engine.leisure(&pass) };
+                        let now = engine.clock.monotonic();
+                        freshness.rests(&pass, pace.pause.max(pause) + pace.wait, now);
+                        if pace.wait.is_zero() {
+                            metric::PASS_DURATION.record([kind_of(&pass)], now.duration_since(began).as_secs_f64());
+                        }
+                        pause
                     }
                     Err(problem) => {
                         failures += 1;
+                        metric::PASS_FAILURES.add([kind_of(&pass)], 1);
                         tell_failure(&pass, failures, &problem);
                         // A pass that says that the database is away does not stand still, and a restart would lose
                         // the answers that wait to be recorded.
@@ -349,8 +368,7 @@ impl Driver {
         self.stop.cancel();
         self.loops.close();
         self.loops.wait().await;
-        let names: Vec<AccountName> = engine.accounts.keys().cloned().collect();
-        if let Err(problem) = engine.store.release_leases(engine.settings.owner, &names).await {
+        if let Err(problem) = engine.store.leave(engine.settings.owner).await {
             warn!(error = %Chain(&problem), "The leases could not be given up and run out by themselves");
         }
         drained
@@ -364,6 +382,11 @@ enum Wake {
     Poll,
     Roster,
     Never,
+}
+
+/// A pass without its account.
+fn kind_of(pass: &str) -> &str {
+    pass.split(' ').next().unwrap_or(pass)
 }
 
 fn tell_failure(pass: &str, failures: u32, problem: &StoreError) {
@@ -397,9 +420,25 @@ mod tests {
         assert_eq!(freshness.stale(after(361)).as_deref(), Some("roster main"));
         assert_eq!(freshness.stale(after(500)).as_deref(), Some("roster main"), "the one that stands still for longer");
 
+        assert_eq!(
+            freshness.overdue(after(360)),
+            [("control".to_owned(), Duration::from_secs(9)), ("roster main".to_owned(), Duration::from_secs(60)),]
+        );
+
         freshness.end("roster main");
         freshness.stamp("roster main", after(500));
         assert_eq!(freshness.stale(after(411)), None);
         assert_eq!(freshness.stale(after(1_000)).as_deref(), Some("control"));
+    }
+
+    #[test]
+    fn a_pass_that_rests_longer_because_another_replica_works_is_not_stale() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let freshness = Freshness::default();
+        freshness.begin("retain", Duration::from_secs(60), start);
+        freshness.rests("retain", Duration::from_secs(600), after(1));
+        assert_eq!(freshness.stale(after(660)), None);
+        assert_eq!(freshness.stale(after(662)).as_deref(), Some("retain"));
     }
 }

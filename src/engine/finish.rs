@@ -162,6 +162,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         for settlement in settlements.iter().filter(|settlement| settled.contains(&settlement.attempt_id)) {
             if let Some(end) = ends.get(&settlement.attempt_id) {
                 tell(account, end, settlement);
+                self.note_ended(account, end.attempt_id.key().campaign_id, settlement.outcome);
             }
         }
         if !settled.is_empty() {
@@ -193,7 +194,7 @@ fn clamp(next: NextPlace, now: Timestamp) -> NextPlace {
     }
 }
 
-/// One line per finished attempt: a contract, described in the README. Never a full number, never what was said.
+/// One line per finished attempt: a contract, described in `docs/logs.md`. Never a full number, never what was said.
 fn tell(account: &AccountName, end: &Ended, settlement: &Settlement) {
     let key = end.attempt_id.key();
     let result = settlement.result.as_ref();
@@ -223,4 +224,108 @@ fn tell(account: &AccountName, end: &Ended, settlement: &Settlement) {
         "Attempt {} of lead {} in campaign {} ended: {outcome}, then {next}",
         key.attempt_no, key.lead_id, end.campaign_name,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use jiff::SignedDuration;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+    use crate::domain::id::{AttemptKey, Installation, LeadId, ProviderCallId};
+    use crate::domain::outcome::Disposition;
+    use crate::domain::retry::Verdict;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(text)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// The line in the log's JSON, without its time.
+    fn line(end: &Ended, settlement: &Settlement) -> serde_json::Value {
+        let lines = Lines::default();
+        let json = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(false);
+        let subscriber = json.without_time().with_writer(lines.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || tell(&AccountName::new("main"), end, settlement));
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        "2026-03-02T09:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_line_of_a_finished_attempt_is_a_contract() {
+        let key = AttemptKey { campaign_id: CampaignId(3), lead_id: LeadId(41), attempt_no: 2 };
+        let attempt_id = AttemptId::derive(Installation::new(7), key);
+        let end = Ended {
+            attempt_id,
+            phone: PhoneNumber::from_stored("+4930901820").unwrap(),
+            assistant_id: AssistantId::new("12"),
+            campaign_name: "spring".to_owned(),
+            tries: 1,
+            sent_at: Some(at(0)),
+            ended_at: at(70),
+            ending: Ending::Canceled,
+            reason: "the reason".to_owned(),
+            result: None,
+            suppress: None,
+            inbox: Vec::new(),
+        };
+        let result = CallResult {
+            call_id: Some(ProviderCallId::new("8001")),
+            status: "completed".to_owned(),
+            duration_seconds: Some(61),
+            cost: Some("0.0375".to_owned()),
+            transcript: Some(serde_json::json!("what was said")),
+            recording_url: Some("https://recordings.example.org/1".to_owned()),
+            extracted: serde_json::json!({"name": "Ann"}).as_object().unwrap().clone(),
+            ..CallResult::default()
+        };
+        let settled = Settlement {
+            attempt_id,
+            outcome: Outcome::Answered,
+            ended_at: at(70),
+            sent_at: Some(at(0)),
+            refused: false,
+            reason: "the reason".to_owned(),
+            result: Some(result),
+            next: NextPlace::Disposed {
+                verdict: Verdict::new(Disposition::Reached, "answered"),
+                attempt_no: 3,
+                tries: 2,
+            },
+            suppress: None,
+            inbox: Vec::new(),
+        };
+        insta::assert_json_snapshot!("attempt_finished", line(&end, &settled));
+        let unsent = Settlement {
+            outcome: Outcome::NotPlaced,
+            sent_at: None,
+            result: None,
+            next: NextPlace::Due { due_at: at(90), attempt_no: 3, tries: 1 },
+            ..settled
+        };
+        insta::assert_json_snapshot!("attempt_finished_unsent", line(&end, &unsent));
+    }
 }

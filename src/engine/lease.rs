@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::domain::id::{AccountName, AttemptId};
 use crate::port::clock::Clock;
@@ -154,7 +154,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let pulse = self.store.beat(&beat).await?;
         let took = self.clock.monotonic().duration_since(asked_at);
         if let Some(problem) = &pulse.went_back {
-            error!(
+            warn!(
                 "No account dials until its provider's calls were compared with the attempts: {problem}. What was \
                  committed last may be missing"
             );
@@ -193,14 +193,24 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Why this machine's clock cannot be trusted with calling windows. Looks at the clock itself, so that one that was
     /// just set is noticed before the next call leaves.
     pub(super) fn clock_problem(&self) -> Option<String> {
-        let Some(comparison) = lock(&self.replica).comparison else {
+        let Some(skew) = self.clock_skew() else {
             return Some("the machine's clock has not been compared with the database's yet".to_owned());
         };
-        let skew = comparison.skew(self.clock.monotonic(), self.clock.wall());
         (skew > SKEW_MAX).then(|| {
             let seconds = skew.as_secs_f64();
             format!("the machine's clock is {seconds:.1} s off the database's; set both by NTP")
         })
+    }
+
+    /// By how much this machine's clock is certainly off the database's; `None` before the first comparison.
+    pub(super) fn clock_skew(&self) -> Option<Duration> {
+        let comparison = lock(&self.replica).comparison?;
+        Some(comparison.skew(self.clock.monotonic(), self.clock.wall()))
+    }
+
+    /// Replicas that are alive and have the same accounts, this one included; 0 before the first beat.
+    pub(super) fn replicas_alive(&self) -> u32 {
+        lock(&self.replica).pulse.as_ref().map_or(0, |pulse| pulse.replicas)
     }
 
     /// Gives back what is more than this replica's share, each account once nothing of it is under way.
@@ -234,7 +244,18 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
 
     /// The account's lease, while it is safe to act on.
     pub(super) fn held_lease(&self, account: &Account<P>) -> Option<HeldLease> {
-        lock(&account.lease).clone().filter(|held| self.clock.monotonic() < held.deadline)
+        let held = lock(&account.lease).clone();
+        #[cfg(test)]
+        if crate::port::mutation::Mutation::LeaseFenceOff.is_made() {
+            return held;
+        }
+        held.filter(|held| self.clock.monotonic() < held.deadline)
+    }
+
+    /// Whether this replica takes itself for the one that dials the account.
+    #[cfg(test)]
+    pub(crate) fn dials_account(&self, name: &AccountName) -> bool {
+        self.held_lease(&self.accounts[name]).is_some()
     }
 
     /// Whether somebody else is first in line for what any replica may do, so that this one need not hurry.

@@ -13,8 +13,7 @@ pub mod enrol;
 pub mod finish;
 mod health;
 pub mod lease;
-#[cfg(test)]
-pub mod mutation;
+pub mod observe;
 pub mod pacer;
 pub mod place;
 pub mod poll;
@@ -32,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::assistant::Assistant;
@@ -64,10 +64,13 @@ pub struct Engine<S, P, C> {
     view: RwLock<Arc<View>>,
     draining: AtomicBool,
     in_flight: Mutex<BTreeMap<AttemptId, AccountName>>,
+    /// Attempts that were begun here, perhaps durably, and certainly never permitted; since when that is so.
+    unpermitted: Mutex<BTreeMap<AttemptId, (AccountName, Instant)>>,
     replica: Mutex<lease::Replica>,
     /// Wakes the pass that takes leases: one is free.
     lease_wake: Notify,
     tasks: TaskTracker,
+    tallies: Mutex<observe::Tallies>,
     /// Whether what an older version could not read has been looked at again since the start.
     reread_done: AtomicBool,
 }
@@ -151,9 +154,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             accounts,
             draining: AtomicBool::new(false),
             in_flight: Mutex::new(BTreeMap::new()),
+            unpermitted: Mutex::new(BTreeMap::new()),
             replica: Mutex::new(lease::Replica::default()),
             lease_wake: Notify::new(),
             tasks: TaskTracker::new(),
+            tallies: Mutex::default(),
             reread_done: AtomicBool::new(false),
         });
         for (name, account) in &engine.accounts {

@@ -102,6 +102,16 @@ impl Pacer {
         MINUTE.as_secs_f64() / Duration::from_nanos(share.stretch(self.base_interval)).as_secs_f64()
     }
 
+    /// How many starts a minute are allowed now.
+    pub fn allowed_per_minute(&self, now: Timestamp) -> f64 {
+        self.per_minute(self.throttle.share(now))
+    }
+
+    /// Whether less than the whole rate is allowed now.
+    pub fn is_throttled(&self, now: Timestamp) -> bool {
+        self.throttle.share(now) != Share::FULL
+    }
+
     /// Takes over a campaign's limits; a change counts as a start, so that it cannot be used to jump the queue.
     pub fn set_campaign(&mut self, campaign_id: CampaignId, limits: &Pacing, now: Timestamp) {
         let at = self.set_clock(now);

@@ -49,6 +49,8 @@ pub(super) struct Start {
     pub not_after: Instant,
     pub intent: DialIntent,
     pub campaign: Arc<LiveCampaign>,
+    /// Since when it has been due and its calling window open.
+    pub ready_at: Timestamp,
 }
 
 impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
@@ -121,7 +123,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     ) -> Result<Timestamp, NotSent> {
         let account = &self.accounts[&name];
         #[cfg(test)]
-        if super::mutation::Mutation::NoLastLook.is_made() {
+        if crate::port::mutation::Mutation::NoLastLook.is_made() {
             account.give_back(start.campaign.campaign_id);
             return Ok(self.clock.now());
         }
@@ -131,7 +133,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             if monotonic >= start.not_after {
                 return Err(NotSent::PermitExpired);
             }
-            if monotonic >= start.lease.deadline {
+            let lease_ended = monotonic >= start.lease.deadline;
+            #[cfg(test)]
+            let lease_ended = lease_ended && !crate::port::mutation::Mutation::LeaseFenceOff.is_made();
+            if lease_ended {
                 return Err(NotSent::LeaseEnded);
             }
             let now = self.clock.now();
@@ -149,6 +154,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             match self.charge(account, &view, &start)? {
                 Ok(now) => {
                     account.give_back(campaign_id);
+                    self.note_start(&name, campaign_id, start.ready_at, now);
                     return Ok(now);
                 }
                 Err(wait) => {
@@ -193,10 +199,21 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         sent_at: Option<Timestamp>,
         reply: PlaceReply,
     ) -> Record {
+        self.note_reply(name, sent_at, &reply);
         let account = &self.accounts[name];
         let now = self.clock.now();
         let attempt_id = start.intent.attempt_id;
         let assistant_id = &start.intent.assistant_id;
+        // Never less than was known before: the machine's clock may have been set back since.
+        let answered_at = sent_at.unwrap_or(now).max(now);
+        let line_until = start.intent.deadline_at.max(answered_at + self.line_max(account, assistant_id));
+        #[cfg(test)]
+        let reply = match &reply {
+            PlaceReply::Unknown { reason, .. } if crate::port::mutation::Mutation::NoDoubt.is_made() => {
+                PlaceReply::NotPlaced(NotPlaced::Unreachable { reason: reason.clone() })
+            }
+            PlaceReply::Placed { .. } | PlaceReply::NotPlaced(_) | PlaceReply::Unknown { .. } => reply,
+        };
         let not_placed = match reply {
             PlaceReply::Placed { call_id } => {
                 lock(&account.roster).trusts.placed(assistant_id, granted);
@@ -205,7 +222,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     account.saw_call(call_id);
                     *lock(&account.known_phone) = Some((start.intent.due.phone, now));
                 }
-                let reply = ReplyFact::Placed { call_id, poll_at: now + account.first_read_after(assistant_id) };
+                let reply = ReplyFact::Placed {
+                    call_id,
+                    poll_at: now + account.first_read_after(assistant_id),
+                    deadline_at: Some(line_until),
+                };
                 return Record::Reply(ReplyRecord { attempt_id, sent_at, reply });
             }
             PlaceReply::Unknown { reason, accepted } => {
@@ -215,10 +236,9 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     reason,
                     accepted,
                     // Whoever stands between us and the provider may give up long before the provider does.
-                    absence_from: sent_at.unwrap_or(now).max(now)
-                        + self.clock.real_to_civil(self.settings.request_timeout),
+                    absence_from: answered_at + self.clock.real_to_civil(self.settings.request_timeout),
                     poll_at: now + FIRST_SEARCH_AFTER,
-                    deadline_at: now + self.line_max(account, assistant_id),
+                    deadline_at: line_until,
                 };
                 return Record::Reply(ReplyRecord { attempt_id, sent_at, reply });
             }

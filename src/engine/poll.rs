@@ -4,6 +4,7 @@
 //! This is the only place rescue looks, and it never makes anything due that may have rung.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -41,6 +42,10 @@ pub(super) const READ_AGAIN: (SignedDuration, SignedDuration) =
 pub(super) const HELD_AGAIN: SignedDuration = SignedDuration::from_mins(30);
 /// The same when the provider could not be read, civil.
 const HELD_AFTER_FAILURE: SignedDuration = SignedDuration::from_mins(5);
+
+/// How long an intent is remembered as never permitted that is not open, real time: a statement whose connection broke may
+/// be executed as late as the server grants one.
+const UNPERMITTED_KEPT: Duration = Duration::from_secs(60);
 
 /// How long after its deadline an attempt in doubt still waits for its absence to be proven, civil: a provider whose list
 /// cannot be read for an hour must not keep lines for ever.
@@ -171,11 +176,15 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let open = self.store.open_attempts(name).await?;
         report.open = open.len();
         let now = self.clock.now();
-        self.rescue(name, &lease, &in_flight, &open, now, &mut report).await?;
-        self.reconcile(name, &lease, now, &mut report).await?;
-        self.pass_deadlines(name, &open, now, &mut report).await?;
-        // First what keeps people locked and lines occupied: the budget may not reach for both.
-        self.search_doubts(name, &open, now, &mut report).await?;
+        // By a clock that is hours ahead, absence is proven and lines are free before their time.
+        if self.clock_problem().is_none() {
+            self.rescue(name, &lease, &in_flight, &open, now, &mut report).await?;
+            self.forget_unpermitted(name, &open);
+            self.reconcile(name, &lease, now, &mut report).await?;
+            self.pass_deadlines(name, &open, now, &mut report).await?;
+            // First what keeps people locked and lines occupied: the budget may not reach for both.
+            self.search_doubts(name, &open, now, &mut report).await?;
+        }
         self.read_calls(name, &open, now, &mut report).await?;
         Ok(report)
     }
@@ -195,29 +204,36 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let horizon = self.clock.real_to_civil(self.settings.zombie_horizon);
         // A batch may be committed and not yet permitted: its permits are void by then.
         let patience = self.clock.real_to_civil(PERMIT_VALID * 3);
+        let sending = self.clock.real_to_civil(self.settings.request_timeout);
         let mut changes = Vec::new();
         for attempt in open.iter().filter(|attempt| attempt.state == OpenState::Dialing) {
             #[cfg(test)]
-            if attempt.owner != lease.lease.owner && super::mutation::Mutation::RescueRequeues.is_made() {
+            if attempt.owner != lease.lease.owner && crate::port::mutation::Mutation::RescueRequeues.is_made() {
                 let campaign = self.campaign_name(attempt.attempt_id.key().campaign_id);
                 let again = Ending::NotPlaced { retry_at: now };
                 self.finish(name, &[Ended::of_open(attempt, campaign, again, now, String::new())]).await?;
                 continue;
             }
-            if attempt.owner != lease.lease.owner {
-                changes.push(OpenChange {
-                    reason: Some("the process that dialed it is gone".to_owned()),
-                    absence_from: Some(now + horizon),
-                    deadline_at: Some(attempt.deadline_at.max(now + horizon) + account.settings.line_max()),
-                    poll_at: Some(now),
-                    ..OpenChange::to(attempt, OpenState::InDoubt)
-                });
-            }
+            let (reason, horizon) = if attempt.owner != lease.lease.owner {
+                ("the process that dialed it is gone", horizon)
+            } else if self.is_forgotten(attempt, in_flight) && attempt.intent_at + patience < now {
+                // Recorded and acknowledged, and no longer there: the database went back in time.
+                ("what became of it was recorded, and the database has lost that", sending)
+            } else {
+                continue;
+            };
+            changes.push(OpenChange {
+                reason: Some(reason.to_owned()),
+                absence_from: Some(now + horizon),
+                deadline_at: Some(attempt.deadline_at.max(now + horizon) + account.settings.line_max()),
+                poll_at: Some(now),
+                ..OpenChange::to(attempt, OpenState::InDoubt)
+            });
         }
         if !changes.is_empty() {
             let moved = self.store.change_open(&changes).await?;
             report.moved += moved.len();
-            warn!(provider.account = %name, "{} attempts of a lost process are in doubt", moved.len());
+            warn!(provider.account = %name, "{} attempts are in doubt: nobody knows what became of them", moved.len());
         }
         let unpermitted = open.iter().filter(|attempt| attempt.intent_at + patience < now);
         report.ended += self.end_unpermitted(name, unpermitted, in_flight, now).await?;
@@ -232,9 +248,11 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         in_flight: &BTreeMap<AttemptId, AccountName>,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
+        let unpermitted = lock(&self.unpermitted).clone();
         let ours = |attempt: &&OpenAttempt| {
             attempt.state == OpenState::Dialing
                 && attempt.owner == self.settings.owner
+                && unpermitted.contains_key(&attempt.attempt_id)
                 && !in_flight.contains_key(&attempt.attempt_id)
         };
         let ended: Vec<Ended> = open
@@ -246,6 +264,21 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             })
             .collect();
         self.finish(name, &ended).await
+    }
+
+    /// Whether an intent of our own is neither under way, then or now, nor known as never permitted: it was sent, then.
+    fn is_forgotten(&self, attempt: &OpenAttempt, in_flight: &BTreeMap<AttemptId, AccountName>) -> bool {
+        let id = &attempt.attempt_id;
+        !in_flight.contains_key(id) && !self.in_flight().contains_key(id) && !lock(&self.unpermitted).contains_key(id)
+    }
+
+    /// Forgets those that are not open and, as old as they are, never will be.
+    fn forget_unpermitted(&self, name: &AccountName, open: &[OpenAttempt]) {
+        let now = self.clock.monotonic();
+        let is_open = |attempt_id: &AttemptId| open.iter().any(|attempt| attempt.attempt_id == *attempt_id);
+        lock(&self.unpermitted).retain(|attempt_id, (account, since)| {
+            account != name || now.duration_since(*since) < UNPERMITTED_KEPT || is_open(attempt_id)
+        });
     }
 
     /// Ends what a commit of unknown fate left behind. For the end of a drain, when nothing can be permitted any more:

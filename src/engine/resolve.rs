@@ -98,7 +98,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     ) -> Result<(), StoreError> {
         let absence_from = attempt.absence_from.unwrap_or(attempt.deadline_at);
         #[cfg(test)]
-        let (absence_from, lag) = match super::mutation::Mutation::AbsenceWithoutLag.is_made() {
+        let (absence_from, lag) = match crate::port::mutation::Mutation::AbsenceWithoutLag.is_made() {
             true => (Timestamp::MIN, lag.map(|_| SignedDuration::ZERO)),
             false => (absence_from, lag),
         };

@@ -3,7 +3,11 @@
 pub mod allowance;
 pub mod chain;
 pub mod clock;
+pub mod metric;
+#[cfg(test)]
+pub mod mutation;
 pub mod permit;
 pub mod provider;
+pub mod reading;
 pub mod replica;
 pub mod store;

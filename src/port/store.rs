@@ -56,6 +56,9 @@ pub trait Store: Send + Sync + 'static {
         accounts: &[AccountName],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Gives up every lease of `owner`, and takes it out of those that are alive: others share its accounts at once.
+    fn leave(&self, owner: OwnerId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Writes an attempt anew that the provider has a call of and the database does not know: the lead is no longer due,
     /// its person is locked, the call is bound. Idempotent. Fenced by the lease.
     fn restore_attempt(
@@ -586,6 +589,9 @@ pub enum ReplyFact {
         call_id: Option<ProviderCallId>,
         /// When to read it first.
         poll_at: Timestamp,
+        /// Until when it occupies a line, where the intent's own deadline may be too early: whoever sent it may have been
+        /// stopped just before the request left.
+        deadline_at: Option<Timestamp>,
     },
     /// We cannot know: `dialing` becomes `in_doubt`.
     InDoubt {

@@ -13,6 +13,7 @@ use crate::domain::id::{CampaignId, LeadId};
 use crate::domain::outcome::Outcome;
 use crate::domain::phone::PhoneNumber;
 use crate::port::clock::Clock;
+use crate::port::permit::OutboundCall;
 use crate::port::store::DueKey;
 
 use super::scenario::CampaignPlan;
@@ -23,7 +24,7 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 
 impl World {
-    /// A request leaves at this moment; it is not in the books yet.
+    /// A request is let go at this moment; it is not in the books yet.
     pub fn judge_request(&self, state: &mut State, sent: &Sent) {
         for wrong in self.wrongs(state, sent) {
             let key = sent.attempt_id.key();
@@ -37,12 +38,42 @@ impl World {
 
     fn wrongs(&self, state: &State, sent: &Sent) -> Vec<String> {
         let mut wrongs = Vec::new();
-        if sent.at != self.clock.now() {
-            wrongs.push("the moment of sending is not now".to_owned());
-        }
         self.judge_intent(state, sent, &mut wrongs);
         self.judge_permission(state, sent, &mut wrongs);
         self.judge_person(state, sent, &mut wrongs);
+        self.judge_limits(state, sent, Limits::starts, &mut wrongs);
+        wrongs
+    }
+
+    /// A request arrives that the provider takes: at once, or much later than it was let go, from a process that was
+    /// stopped or has died in between.
+    pub fn judge_arrival(&self, state: &mut State, request: usize, call: &OutboundCall) {
+        let sent = state.sent[request];
+        let now = self.clock.now();
+        let mut wrongs = Vec::new();
+        let open =
+            self.store.inspect(|tables| tables.open_attempt.get(&sent.phone).map(|open| (open.attempt_id, open.state)));
+        if open.is_none_or(|(attempt_id, state)| attempt_id != sent.attempt_id || state == OpenState::Placed) {
+            wrongs.push(format!("the phone's open attempt is {open:?}"));
+        }
+        if let Some(live) = state.calls.iter().find(|call| call.phone == sent.phone && call.over_at > now) {
+            wrongs.push(format!("call {} to this phone is live until {}", live.id, live.over_at));
+        }
+        self.judge_limits(state, &sent, Limits::lines_and_days, &mut wrongs);
+        for wrong in wrongs {
+            let lead_id = call.attempt_id.key().lead_id;
+            self.violation(state, format!("request for lead {lead_id} of {} arrives at {now}: {wrong}", sent.at));
+        }
+    }
+
+    fn judge_limits(
+        &self,
+        state: &State,
+        sent: &Sent,
+        judge: impl Fn(&Limits, &Sent, &[&Sent], usize, &mut Vec<String>),
+        wrongs: &mut Vec<String>,
+    ) {
+        let now = self.clock.now();
         let account = &self.scenario.accounts[sent.account].settings.limits;
         let of_account: Vec<&Sent> = state.sent.iter().filter(|other| other.account == sent.account).collect();
         let rate = |limit: Option<std::num::NonZeroU32>| limit.map(std::num::NonZeroU32::get);
@@ -54,9 +85,9 @@ impl World {
             lines: rate(account.concurrent_calls),
         };
         let live = |of: &dyn Fn(&super::telephone::Call) -> bool| {
-            state.calls.iter().filter(|call| call.account == sent.account && of(call) && call.over_at > sent.at).count()
+            state.calls.iter().filter(|call| call.account == sent.account && of(call) && call.over_at > now).count()
         };
-        limits.judge(sent, &of_account, live(&|_| true), &mut wrongs);
+        judge(&limits, sent, &of_account, live(&|_| true), wrongs);
         let of_campaign: Vec<&Sent> =
             of_account.iter().filter(|other| other.campaign_id == sent.campaign_id).copied().collect();
         let plan = state.campaigns[&sent.campaign_id].plan.last();
@@ -68,8 +99,7 @@ impl World {
             lines: plan.lines,
         };
         let of_it = |call: &super::telephone::Call| call.attempt_id.key().campaign_id == sent.campaign_id;
-        limits.judge(sent, &of_campaign, live(&of_it), &mut wrongs);
-        wrongs
+        judge(&limits, sent, &of_campaign, live(&of_it), wrongs);
     }
 
     /// The intent is durable, and this is its first request.
@@ -79,7 +109,10 @@ impl World {
         if open != Some((sent.attempt_id, OpenState::Dialing)) {
             wrongs.push(format!("no durable intent: the phone's open attempt is {open:?}"));
         }
-        if state.sent.iter().any(|other| other.attempt_id == sent.attempt_id) {
+        // What never arrived, and was forgotten, may have its number given out again.
+        let forgetful = self.scenario.faults.goes_back > 0.0;
+        let again = |other: &&Sent| other.attempt_id == sent.attempt_id && (other.accepted || !forgetful);
+        if state.sent.iter().any(|other| again(&other)) {
             wrongs.push("the second request for one attempt".to_owned());
         }
     }
@@ -291,6 +324,10 @@ impl World {
             return Some("the campaign");
         }
         let lead = state.leads.get(&due.lead_id)?;
+        let noted = tables.lead_change.values().any(|changed| *changed == due.lead_id);
+        if noted && tables.has_open_attempt(due.lead_id) {
+            return Some("a change that waits for its open attempt");
+        }
         if !allowed(plan, *lead.zone.last(), now) {
             return Some("the window");
         }
@@ -327,19 +364,23 @@ struct Limits {
 }
 
 impl Limits {
-    fn judge(&self, sent: &Sent, others: &[&Sent], live: usize, wrongs: &mut Vec<String>) {
+    /// How many are let go in any span, whoever does it.
+    fn starts(&self, sent: &Sent, others: &[&Sent], _live: usize, wrongs: &mut Vec<String>) {
         let within = |span: SignedDuration| others.iter().filter(|other| other.at + span > sent.at).count();
         for (limit, span, what) in [(self.per_second, SECOND, "second"), (self.per_minute, MINUTE, "minute")] {
             if let Some(limit) = limit.filter(|limit| within(span) >= *limit as usize) {
                 wrongs.push(format!("more than {limit} starts of the {} in a {what}", self.whose));
             }
         }
-        // What the provider never took, and nobody could know of, is no call of the day.
+    }
+
+    /// How many the provider has taken. What it never took, and nobody could know of, is no call of the day.
+    fn lines_and_days(&self, _sent: &Sent, others: &[&Sent], live: usize, wrongs: &mut Vec<String>) {
         let today = others.iter().filter(|other| other.accepted).count();
-        if let Some(limit) = self.per_day.filter(|limit| sent.accepted && today >= *limit as usize) {
+        if let Some(limit) = self.per_day.filter(|limit| today >= *limit as usize) {
             wrongs.push(format!("more than {limit} calls of the {} in a day", self.whose));
         }
-        if let Some(limit) = self.lines.filter(|limit| sent.accepted && live >= *limit as usize) {
+        if let Some(limit) = self.lines.filter(|limit| live >= *limit as usize) {
             wrongs.push(format!("more than {limit} calls of the {} at once", self.whose));
         }
     }

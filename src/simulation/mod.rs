@@ -1,5 +1,5 @@
 //! The real engine in an imagined world: virtual time, a database in memory, telephones that misbehave, people who change
-//! their minds, and a daemon that dies between any two steps.
+//! their minds, and up to three replicas, each of which is killed, stopped or drained between any two steps.
 //!
 //! One seed is one run, the same on every machine. After each step the promises are checked from outside. A failure
 //! prints its seed and the last lines of its trace: `OUTDIAL_SIM_SEED=7` replays that seed alone, with every line;
@@ -7,17 +7,23 @@
 
 mod clock;
 mod judge;
+mod past;
 mod people;
+mod process;
+mod replica;
 mod run;
 mod scenario;
+mod step;
+mod takeover;
 mod telephone;
 mod timeline;
 pub(crate) mod trace;
 mod world;
 
-use crate::engine::mutation::Mutation;
+use crate::port::mutation::Mutation;
 
 use run::{Report, play};
+use scenario::Scenario;
 use world::Stats;
 
 /// Seeds in an ordinary test run.
@@ -39,17 +45,9 @@ fn play_part(part: u64) {
         }
         return;
     }
-    let mut sum = Stats::default();
-    let mut broken: Vec<(u64, Report)> = Vec::new();
     let seeds = number("OUTDIAL_SIM_SEEDS").unwrap_or(SEEDS);
     let began = std::time::Instant::now();
-    for seed in (part..seeds).step_by(PARTS as usize) {
-        let report = play(seed, false);
-        sum += report.stats;
-        if !report.violations.is_empty() {
-            broken.push((seed, report));
-        }
-    }
+    let (sum, broken) = play_side_by_side((part..seeds).step_by(PARTS as usize).collect(), seeds);
     println!("{:?}: {sum:?}", began.elapsed());
     if let Some((seed, report)) = broken.first() {
         let others: Vec<_> = broken.iter().map(|(seed, report)| format!("{seed}: {}", report.violations[0])).collect();
@@ -62,9 +60,48 @@ fn play_part(part: u64) {
         );
     }
     assert!(
-        seeds < SEEDS || (sum.calls > 1000 && sum.kills > 100 && sum.unknown > 100),
+        seeds < SEEDS
+            || (sum.calls > 1000
+                && sum.kills > 100
+                && sum.unknown > 100
+                && sum.stops > 100
+                && sum.takeovers > 200
+                && sum.late > 20),
         "the runs are too tame: {sum:?}"
     );
+}
+
+/// Plays seeds: on one thread in an ordinary run, where other tests want the other cores, else on all of them.
+fn play_side_by_side(seeds: Vec<u64>, of: u64) -> (Stats, Vec<(u64, Report)>) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if of <= SEEDS { 1 } else { cores.div_ceil(PARTS as usize) };
+    let seeds = &seeds;
+    let play_every = |first: usize| {
+        let mut sum = Stats::default();
+        let mut broken = Vec::new();
+        for seed in seeds.iter().skip(first).step_by(threads) {
+            let report = play(*seed, false);
+            sum += report.stats;
+            if !report.violations.is_empty() {
+                broken.push((*seed, report));
+            }
+        }
+        (sum, broken)
+    };
+    if threads == 1 {
+        return play_every(0);
+    }
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|first| scope.spawn(move || play_every(first))).collect();
+        let mut all = (Stats::default(), Vec::new());
+        for thread in running {
+            let (sum, broken) = thread.join().expect("a run's panics are its violations");
+            all.0 += sum;
+            all.1.extend(broken);
+        }
+        all.1.sort_by_key(|(seed, _)| *seed);
+        all
+    })
 }
 
 #[test]
@@ -89,7 +126,12 @@ fn promises_hold_in_the_fourth_part() {
 
 #[test]
 fn one_seed_has_one_trace() {
-    for seed in [3, 42, 1234] {
+    for replicas in 1..=3 {
+        let stopped = |seed: &u64| {
+            let scenario = Scenario::of_seed(*seed);
+            scenario.replicas == replicas && !scenario.stop_max.is_zero() && scenario.faults.late > 0.0
+        };
+        let seed = (0..).find(stopped).expect("one of many seeds does");
         let (first, second) = (play(seed, true), play(seed, true));
         assert_eq!(first.trace, second.trace, "seed {seed}");
     }
@@ -98,7 +140,7 @@ fn one_seed_has_one_trace() {
 /// A simulation that finds nothing proves nothing: each mistake has to be found within so many seeds.
 #[test]
 fn mistakes_are_found() {
-    const SEEDS: u64 = 200;
+    const SEEDS: u64 = 1_000;
     for mutation in Mutation::ALL {
         let found = mutation.make(|| {
             (0..SEEDS).map(|seed| (seed, play(seed, false))).find(|(_, report)| !report.violations.is_empty())

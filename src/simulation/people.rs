@@ -1,9 +1,11 @@
-//! Everything that happens outside the daemon, and people who change their minds at the wrong moment.
+//! Everything that happens outside the replicas, and people who change their minds at the wrong moment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::RngExt;
+use tokio::sync::oneshot;
 
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{CampaignId, LeadId};
@@ -12,9 +14,14 @@ use crate::domain::report::Source;
 use crate::port::clock::Clock;
 use crate::port::store::{InboxEvent, Store, Suppression};
 
+use super::judge::due_rows;
+use super::replica::Replica;
 use super::scenario::{ZONES, lead, phone, pick, windows};
 use super::telephone::{body, webhooks};
 use super::world::{Happening, State, World};
+
+/// How long the provider waits for a receiver's answer, real time.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl World {
     /// When something happens next.
@@ -22,24 +29,25 @@ impl World {
         self.state().happenings.keys().next().map(|(at, _)| *at)
     }
 
-    /// Lets everything happen whose time has come. Answers with the accounts whose receiver got something.
-    pub async fn let_happen<S: Store>(&self, receiver: Option<&S>) -> Vec<usize> {
-        let mut received = Vec::new();
+    /// Lets everything happen whose time has come.
+    pub fn let_happen(self: &Arc<Self>, replicas: &[&Replica]) {
         loop {
             let now = self.clock.now();
             let what = {
                 let mut state = self.state();
                 match state.happenings.first_entry() {
                     Some(entry) if entry.key().0 <= now => entry.remove(),
-                    _ => return received,
+                    _ => return,
                 }
             };
             match what {
                 Happening::CallMade { call } => self.begin_call(call),
-                Happening::Webhook { call, over, tries } => {
-                    received.extend(self.deliver(receiver, call, over, tries).await);
-                }
+                Happening::Webhook { call, over, tries } => self.deliver(replicas, call, over, tries),
+                Happening::Arrival { transit } => self.arrives(transit),
                 Happening::Person => self.somebody_acts(now),
+                Happening::ClockSet => self.set_a_clock(now),
+                Happening::Copy => self.make_copy(now),
+                Happening::GoBack => self.go_back(now),
                 Happening::Calm => self.calm_down(now),
             }
         }
@@ -58,34 +66,66 @@ impl World {
         }
     }
 
-    /// The receiver answers 2xx only when the event is durable; the provider tries again, or does not.
-    async fn deliver<S: Store>(&self, receiver: Option<&S>, call: usize, over: bool, tries: u32) -> Option<usize> {
-        let now = self.clock.now();
-        let (account, event) = {
-            let state = self.state();
-            let call = &state.calls[call];
-            let garbled = tries == 0 && call.id.as_str().ends_with('7') && !over;
-            let body = if garbled { "{}".into() } else { body(self, call, over, false) };
-            let name = self.scenario.accounts[call.account].settings.name.clone();
-            (call.account, InboxEvent { account: name, source: Source::Webhook, body, attempt_id: None })
-        };
-        let stored = match receiver {
-            Some(store) => store.append_inbox(&[event], now).await.is_ok(),
-            None => false,
-        };
+    /// A webhook reaches any of the replicas, a stopped one, too. The receiver answers 2xx only when the event is durable;
+    /// the provider waits for so long, and tries again or does not.
+    fn deliver(self: &Arc<Self>, replicas: &[&Replica], call: usize, over: bool, tries: u32) {
         let mut state = self.state();
-        if state.dead {
-            return None;
+        let up: Vec<_> = replicas.iter().filter(|replica| !replica.process.is_dead()).collect();
+        if up.is_empty() {
+            return self.was_told(&mut state, call, (over, tries), false);
         }
-        self.note(&mut state, &format!("webhook of call {}, over {over}: stored {stored}", call));
-        if stored {
-            return Some(account);
-        }
-        if tries < 4 && state.dice.random_bool(0.6) {
-            let at = now + self.units(f64::from(2u32 << tries));
+        let receiver = up[state.dice.random_range(0..up.len())];
+        let (process, engine) = (Arc::clone(&receiver.process), Arc::clone(&receiver.engine));
+        let call_of = &state.calls[call];
+        let garbled = tries == 0 && call_of.id.as_str().ends_with('7') && !over;
+        let body = if garbled { "{}".into() } else { body(self, call_of, over, false) };
+        let account = self.scenario.accounts[call_of.account].settings.name.clone();
+        let event = InboxEvent { account: account.clone(), source: Source::Webhook, body, attempt_id: None };
+        state.deliveries += 1;
+        drop(state);
+        let (told, hears) = oneshot::channel();
+        tokio::spawn(async move {
+            process.goes_on().await;
+            let stored = engine.store.append_inbox(&[event], engine.clock.now()).await.is_ok();
+            if stored {
+                engine.accounts[&account].wake_collect();
+            }
+            let _ = told.send(stored);
+        });
+        let world = Arc::clone(self);
+        tokio::spawn(async move {
+            let stored = matches!(tokio::time::timeout(WEBHOOK_TIMEOUT, hears).await, Ok(Ok(true)));
+            let mut state = world.state();
+            state.deliveries -= 1;
+            world.was_told(&mut state, call, (over, tries), stored);
+        });
+    }
+
+    fn was_told(&self, state: &mut State, call: usize, (over, tries): (bool, u32), stored: bool) {
+        self.note(state, &format!("webhook of call {call}, over {over}: stored {stored}"));
+        if !stored && tries < 4 && state.dice.random_bool(0.6) {
+            let at = self.clock.now() + self.units(f64::from(2u32 << tries));
             state.will_happen(at, Happening::Webhook { call, over, tries: tries + 1 });
         }
-        None
+    }
+
+    /// Somebody sets a machine's clock, by seconds or by hours; every other time it is set right again.
+    fn set_a_clock(&self, now: Timestamp) {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        if state.calm {
+            return;
+        }
+        let wait = Duration::from_millis(state.dice.random_range(2_000..15_000));
+        state.will_happen(now + self.clock.real_to_civil(wait), Happening::ClockSet);
+        if !state.dice.random_bool(self.scenario.faults.clock_set) {
+            return;
+        }
+        let machine = state.dice.random_range(0..state.machines.len());
+        let seconds = pick(&mut state.dice, &[0, 0, 0, 2, 5, 60, 3_600, 7_200]);
+        let sign = pick(&mut state.dice, &[-1, 1]);
+        self.note(state, &format!("the clock of machine {machine} is {} s ahead", sign * seconds));
+        state.machines[machine].wall.set(jiff::SignedDuration::from_secs(sign * seconds));
     }
 
     fn somebody_acts(&self, now: Timestamp) {
@@ -167,20 +207,55 @@ impl World {
         let scope = state.dice.random_bool(0.3).then_some(campaign);
         let lasting = state.dice.random_bool(0.5).then(|| now + self.units(30.0));
         let present = state.suppressed.get(&(phone, scope)).is_some_and(|entry| entry.last().is_some());
-        let entry = if present {
+        if present {
             self.store.remove_suppression(&phone, scope);
-            None
+            self.note(state, &format!("suppression of {phone} in {scope:?} is taken back"));
+            self.know_suppressed(state, phone, scope, None, now);
         } else {
-            let entry = Suppression { reason: "asked".to_owned(), expires_at: lasting };
-            self.store.add_suppression(&phone, scope, entry);
-            Some(lasting)
-        };
-        self.note(state, &format!("suppression of {phone} in {scope:?}: {entry:?}"));
-        state
-            .suppressed
-            .entry((phone, scope))
-            .or_insert_with(|| super::timeline::Timeline::new(self.scenario.origin, None))
-            .set(now, entry);
+            self.suppress(state, phone, scope, lasting, now);
+        }
+    }
+
+    /// The answer to a peek takes its time, and meanwhile one who is due asks not to be called.
+    pub fn somebody_minds(&self, state: &mut State) -> bool {
+        if state.calm || self.scenario.faults.user == 0.0 || !state.dice.random_bool(0.03) {
+            return false;
+        }
+        let now = self.clock.now();
+        let due = self
+            .store
+            .inspect(|tables| due_rows(tables).into_iter().filter(|due| due.due_at <= now).collect::<Vec<_>>());
+        if due.is_empty() {
+            return false;
+        }
+        let phone = due[state.dice.random_range(0..due.len())].phone;
+        self.suppress(state, phone, None, Some(now + self.units(30.0)), now);
+        true
+    }
+
+    fn suppress(
+        &self,
+        state: &mut State,
+        phone: PhoneNumber,
+        scope: Option<CampaignId>,
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        self.store.add_suppression(&phone, scope, Suppression { reason: "asked".to_owned(), expires_at: until });
+        self.note(state, &format!("suppression of {phone} in {scope:?}: until {until:?}"));
+        self.know_suppressed(state, phone, scope, Some(until), now);
+    }
+
+    fn know_suppressed(
+        &self,
+        state: &mut State,
+        phone: PhoneNumber,
+        scope: Option<CampaignId>,
+        entry: Option<Option<Timestamp>>,
+        now: Timestamp,
+    ) {
+        let timeline = state.suppressed.entry((phone, scope));
+        timeline.or_insert_with(|| super::timeline::Timeline::new(self.scenario.origin, None)).set(now, entry);
     }
 
     fn edit_lead(&self, state: &mut State, lead_id: LeadId, phones: u32, now: Timestamp) {
@@ -237,7 +312,11 @@ impl World {
         let mut guard = self.state();
         let state = &mut *guard;
         state.calm = true;
-        state.kill_at = None;
+        for machine in &mut state.machines {
+            machine.kill_at = None;
+            machine.stop_at = None;
+            machine.wall.set(jiff::SignedDuration::ZERO);
+        }
         self.note(state, "calm");
         for whose in state.stops.last().clone() {
             let name = whose.map(|account| self.scenario.accounts[account].settings.name.clone());

@@ -1,4 +1,4 @@
-//! What one seed plays: accounts with their quirks, campaigns, leads, faults, and how often the daemon dies.
+//! What one seed plays: accounts with their quirks, campaigns, leads, faults, and how often replicas die.
 //!
 //! Civil spans are counted in units of one real second, so that a scaled clock changes nothing but the rules' own fixed
 //! spans: a run of a few real minutes then covers hours of windows and retries.
@@ -18,6 +18,9 @@ use crate::domain::id::AccountName;
 use crate::domain::person::PersonLimits;
 use crate::engine::settings::AccountSettings;
 
+/// How long a request may be on its way when its sender is dead, real time.
+pub(super) const ON_THE_WIRE_MAX: Duration = Duration::from_secs(10);
+
 /// Everything that is decided before the run begins.
 pub(super) struct Scenario {
     pub factor: u32,
@@ -28,6 +31,11 @@ pub(super) struct Scenario {
     pub lists: Vec<String>,
     pub person: PersonLimits,
     pub faults: Faults,
+    pub replicas: usize,
+    /// The longest a process is stopped, real time; zero: none is.
+    pub stop_max: Duration,
+    /// How long after a process vanished a request of its may still arrive, as the daemon is told.
+    pub zombie_horizon: Duration,
     /// How long faults, crashes and people go on, real time.
     pub chaos_for: Duration,
     /// How long what is left may then take, real time.
@@ -96,7 +104,15 @@ pub(super) struct Faults {
     pub read: f64,
     pub webhook: f64,
     pub user: f64,
-    /// Boots that end by force or by a drain.
+    /// A statement takes some time.
+    pub late: f64,
+    /// Some statements take seconds.
+    pub slow: bool,
+    /// A machine's clock is set to another time.
+    pub clock_set: f64,
+    /// The database goes back to what it was.
+    pub goes_back: f64,
+    /// Boots of each machine that end by force or by a drain.
     pub boots: u32,
 }
 
@@ -147,8 +163,14 @@ impl Scenario {
             read: rate(dice, &[0.0, 0.05, 0.2]),
             webhook: rate(dice, &[0.1, 0.4, 1.0]),
             user: rate(dice, &[0.0, 0.05, 0.2]),
+            late: rate(dice, &[0.0, 0.05, 0.3]),
+            slow: dice.random_bool(0.3),
+            clock_set: 0.0,
+            goes_back: 0.0,
             boots: dice.random_range(0..=5),
         };
+        let replicas = pick(dice, &[1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3]);
+        let stop_max = Duration::from_secs(pick(dice, &[0, 0, 8, 20, 60]));
         Self {
             factor,
             origin,
@@ -158,6 +180,9 @@ impl Scenario {
             lists,
             person,
             faults,
+            replicas,
+            stop_max,
+            zombie_horizon: stop_max + ON_THE_WIRE_MAX + Duration::from_secs(5),
             chaos_for: Duration::from_secs(dice.random_range(45..=110)),
             calm_for: Duration::from_secs(900),
         }

@@ -21,21 +21,30 @@ use crate::port::clock::Clock;
 use crate::port::permit::{DialPermit, OutboundCall};
 use crate::port::provider::{AccountStanding, CallPage, CallQuery, NotPlaced, PlaceReply, Provider, ReadError};
 
-use super::scenario::pick;
+use super::process::Process;
+use super::scenario::{ON_THE_WIRE_MAX, pick};
 use super::world::{Happening, State, World};
 
 /// The longest a request to place a call may take, real.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A request that left.
+/// A request that was let go.
+#[derive(Clone, Copy)]
 pub(super) struct Sent {
     pub account: usize,
     pub attempt_id: AttemptId,
     pub phone: PhoneNumber,
     pub campaign_id: CampaignId,
+    /// When the last look let it go.
     pub at: Timestamp,
     /// Whether the provider took it.
     pub accepted: bool,
+}
+
+/// A request on its way whose sender is dead: the one in the books with this index.
+pub(super) struct Transit {
+    request: usize,
+    call: OutboundCall,
 }
 
 /// A call at the provider.
@@ -56,9 +65,10 @@ pub(super) struct Call {
     pub begun: bool,
 }
 
-/// One account.
+/// One account, as one replica reaches it.
 pub(super) struct SimProvider {
     pub world: Arc<World>,
+    pub process: Arc<Process>,
     pub account: usize,
     pub guard: OnceLock<Arc<dyn RequestGuard>>,
 }
@@ -77,7 +87,7 @@ impl Provider for SimProvider {
     async fn place(&self, permit: DialPermit) -> PlaceReply {
         let world = &self.world;
         let (call, mut departure) = permit.into_parts();
-        world.provider_step("place").await;
+        self.step("place").await;
         let (connecting, reachable) = {
             let mut state = world.state();
             let faults = if state.calm { 0.0 } else { world.scenario.faults.place };
@@ -85,19 +95,31 @@ impl Provider for SimProvider {
             (Duration::from_millis(millis), !state.dice.random_bool(faults * 0.1))
         };
         world.clock.sleep(connecting).await;
+        self.process.goes_on().await;
         if !reachable {
-            world.provider_step("place: unreachable").await;
+            self.step("place: unreachable").await;
             return PlaceReply::NotPlaced(NotPlaced::Unreachable { reason: "injected".to_owned() });
         }
         match departure.depart().await {
             Err(refusal) => {
-                world.provider_step(&format!("place: unsent, {refusal}")).await;
+                self.step(&format!("place: unsent, {refusal}")).await;
                 PlaceReply::NotPlaced(NotPlaced::Unsent(refusal))
             }
             Ok(sent_at) => {
-                let answer = self.take_request(&call, sent_at);
+                let request = self.leaves(&call, sent_at);
+                if !world.at_the_door(&self.process) {
+                    world.may_arrive(request, &call);
+                }
+                self.process.goes_on().await;
+                let answer = world.take_request(request, &call);
                 world.clock.sleep(answer.after.min(REQUEST_TIMEOUT)).await;
-                world.provider_step(&format!("place {}: {:?}", call.attempt_id.key().lead_id, answer.reply)).await;
+                let waited = world.clock.now();
+                self.step(&format!("place {}: {:?}", call.attempt_id.key().lead_id, answer.reply)).await;
+                // Whoever was stopped finds both the answer and that its time is over.
+                let overslept = world.clock.now() - world.clock.real_to_civil(REQUEST_TIMEOUT) > waited;
+                if overslept && world.state().dice.random_bool(0.5) {
+                    return PlaceReply::Unknown { reason: "timeout".to_owned(), accepted: false };
+                }
                 answer.reply
             }
         }
@@ -178,19 +200,44 @@ impl Provider for SimProvider {
     }
 }
 
-impl SimProvider {
-    /// The request has arrived, or is lost on its way: decides everything, and lets the judge look at it.
-    fn take_request(&self, call: &OutboundCall, sent_at: Timestamp) -> Answer {
-        let world = &self.world;
-        let plan = &world.scenario.accounts[self.account];
+impl World {
+    /// The sender died with a request in its hands: perhaps it is on the wire nevertheless, and takes its time.
+    fn may_arrive(&self, request: usize, call: &OutboundCall) {
+        let mut state = self.state();
+        if state.dice.random_bool(0.3) {
+            return;
+        }
+        let longest = ON_THE_WIRE_MAX.as_millis() as u64;
+        let span = Duration::from_millis(state.dice.random_range(0..longest));
+        let transit = state.transits.len();
+        state.transits.push(Transit { request, call: call.clone() });
+        let at = self.clock.now() + self.clock.real_to_civil(span);
+        state.will_happen(at, Happening::Arrival { transit });
+    }
+
+    /// A request arrives whose sender is dead; nobody hears the answer.
+    pub fn arrives(&self, transit: usize) {
+        let (request, call) = {
+            let state = self.state();
+            let transit = &state.transits[transit];
+            (transit.request, transit.call.clone())
+        };
+        self.take_request(request, &call);
+    }
+
+    /// A request has arrived, or is lost on its way: decides everything, and lets the judge look at it.
+    fn take_request(&self, request: usize, call: &OutboundCall) -> Answer {
+        let world = self;
         let mut guard = world.state();
         let state = &mut *guard;
-        state.stats.sent += 1;
+        let Sent { account, at: sent_at, .. } = state.sent[request];
+        let plan = &world.scenario.accounts[account];
+        let now = world.clock.now();
         let faults = if state.calm { 0.0 } else { world.scenario.faults.place };
         let fault = if state.dice.random_bool(faults) { state.dice.random_range(1..=12) } else { 0 };
         let after = Duration::from_millis(state.dice.random_range(1..400));
         let unknown = |reason: &str, accepted| PlaceReply::Unknown { reason: reason.to_owned(), accepted };
-        let broken = state.accounts[self.account].broken_until.is_some_and(|until| sent_at < until);
+        let broken = state.accounts[account].broken_until.is_some_and(|until| now < until);
         let lag = plan.settings.list_lag_max.is_some();
         let mut late = 0.0;
         let (accepted, reply) = match fault {
@@ -212,7 +259,7 @@ impl SimProvider {
                 (false, PlaceReply::NotPlaced(NotPlaced::Refused { status: 418, reason }))
             }
             10 if state.dice.random_bool(0.3) => {
-                state.accounts[self.account].broken_until = Some(sent_at + world.units(20.0));
+                state.accounts[account].broken_until = Some(now + world.units(20.0));
                 (false, PlaceReply::NotPlaced(NotPlaced::AccountStopped(AccountStanding::BalanceExhausted)))
             }
             11 => {
@@ -226,30 +273,29 @@ impl SimProvider {
         if matches!(reply, PlaceReply::Unknown { .. }) {
             state.stats.unknown += 1;
         }
-        let sent = Sent {
-            account: self.account,
-            attempt_id: call.attempt_id,
-            phone: call.phone,
-            campaign_id: call.attempt_id.key().campaign_id,
-            at: sent_at,
-            accepted,
-        };
-        world.judge_request(state, &sent);
-        state.sent.push(sent);
         let mut reply = reply;
         if accepted {
-            let made_at = sent_at + world.units(late) + world.clock.real_to_civil(after / 2).min(world.units(1.0));
-            let id = self.make_call(state, call, made_at);
+            world.judge_arrival(state, request, call);
+            state.sent[request].accepted = true;
+            let made_at = now + world.units(late) + world.clock.real_to_civil(after / 2).min(world.units(1.0));
+            let id = world.make_call(state, account, call, made_at);
             if let PlaceReply::Placed { call_id } = &mut reply {
                 *call_id = plan.ids.then_some(id);
             }
         }
         world.note(state, &format!("sent {} at {sent_at}, fault {fault}", call.attempt_id.key().lead_id));
+        state.stats.late += u32::from(sent_at < now);
         Answer { after, reply }
     }
 
-    fn make_call(&self, state: &mut State, request: &OutboundCall, made_at: Timestamp) -> ProviderCallId {
-        let world = &self.world;
+    fn make_call(
+        &self,
+        state: &mut State,
+        account: usize,
+        request: &OutboundCall,
+        made_at: Timestamp,
+    ) -> ProviderCallId {
+        let world = self;
         let dice = &mut state.dice;
         let outcome = pick(
             dice,
@@ -283,11 +329,11 @@ impl SimProvider {
             extracted.insert("do_not_call".to_owned(), json!(if dice.random_bool(0.05) { "true" } else { "false" }));
         }
         let settled_at = over_at + world.units(dice.random_range(0.0..2.0));
-        state.accounts[self.account].call_no += 1;
-        let id = ProviderCallId::new(state.accounts[self.account].call_no.to_string());
+        state.accounts[account].call_no += 1;
+        let id = ProviderCallId::new(state.accounts[account].call_no.to_string());
         let call = state.calls.len();
         state.calls.push(Call {
-            account: self.account,
+            account,
             id: id.clone(),
             attempt_id: request.attempt_id,
             assistant_id: request.assistant_id.clone(),
@@ -304,10 +350,38 @@ impl SimProvider {
         state.will_happen(made_at, Happening::CallMade { call });
         id
     }
+}
+
+impl SimProvider {
+    async fn step(&self, what: &str) {
+        self.world.provider_step(&self.process, what).await;
+    }
+
+    /// The last look has let a request go: books it, and lets the judge look at it.
+    fn leaves(&self, call: &OutboundCall, sent_at: Timestamp) -> usize {
+        let world = &self.world;
+        let mut guard = world.state();
+        let state = &mut *guard;
+        state.stats.sent += 1;
+        let sent = Sent {
+            account: self.account,
+            attempt_id: call.attempt_id,
+            phone: call.phone,
+            campaign_id: call.attempt_id.key().campaign_id,
+            at: world.clock.now(),
+            accepted: false,
+        };
+        if sent_at != world.clock.of_process(&self.process).now() {
+            world.violation(state, format!("attempt {} is sent at {sent_at}, which is not now", sent.attempt_id));
+        }
+        world.judge_request(state, &sent);
+        state.sent.push(sent);
+        state.sent.len() - 1
+    }
 
     async fn before_read(&self, what: &str, urgency: Urgency) -> Result<(), ReadError> {
         let world = &self.world;
-        world.provider_step(what).await;
+        self.step(what).await;
         if !self.guard.get().expect("an engine attaches its guard first").take(urgency) {
             return Err(ReadError::Unavailable { reason: "no request is left".to_owned() });
         }
@@ -318,6 +392,7 @@ impl SimProvider {
             (Duration::from_millis(state.dice.random_range(0..100)), fault)
         };
         world.clock.sleep(wait).await;
+        self.process.goes_on().await;
         let reason = "injected".to_owned();
         match fault {
             0 => Ok(()),
@@ -335,7 +410,7 @@ impl SimProvider {
     async fn after_read(&self) {
         let wait = Duration::from_millis(self.world.state().dice.random_range(0..150));
         self.world.clock.sleep(wait).await;
-        self.world.provider_step("read").await;
+        self.step("read").await;
     }
 
     fn body(&self, call: &Call, over: bool, object: bool) -> Bytes {

@@ -47,7 +47,8 @@ impl Scene {
         sqlx::raw_sql(AssertSqlSafe(format!("create role {ROLE} login"))).execute(&mut admin).await.unwrap();
         admin.close().await.unwrap();
         let database = TestDatabase::create_on(postgres.url().to_owned(), Some(ROLE)).await;
-        let mut world = World::set_on(Stage::busy(), database).await;
+        database.migrate().await;
+        let mut world = World::set_on(database, Stage::busy()).await;
         let lead =
             |number| Lead { phone: format!("+4930554{number:05}"), time_zone: Some("Europe/London"), priority: 5 };
         world.add_leads("people", &(0..LEADS).map(lead).collect::<Vec<_>>()).await;
@@ -141,7 +142,7 @@ impl Scene {
     }
 
     async fn alter_database(&self, change: &str) {
-        self.world.database.administer(&format!("alter database {} {change}", self.world.database.name)).await;
+        self.world.database.administer(&format!("alter database {} {change}", self.world.database.own_name())).await;
     }
 }
 

@@ -125,7 +125,7 @@ fn config(database: &Value, listen: &str) -> Value {
     json!({
         "database": database,
         "accounts": {"main": {"provider": "famulor", "base_url": "http://127.0.0.1:9/api", "api_key": "a-key"}},
-        "http": {"listen": listen},
+        "http": {"listen": listen, "metrics_listen": null},
     })
 }
 

@@ -49,6 +49,7 @@ pub fn options(base_url: &str, request_timeout: Duration) -> AutocallsOptions {
         brand: &AUTOCALLS,
         base_url: Some(base_url.to_owned()),
         paths: ApiPaths::default(),
+        authorities: Vec::new(),
         api_key: API_KEY.into(),
         correlation_variable: VARIABLE.to_owned(),
         installation: INSTALLATION,

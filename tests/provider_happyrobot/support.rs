@@ -30,6 +30,7 @@ pub fn account(base_url: &str, api: HappyRobotApi, assistants: Vec<DeclaredAssis
         account: AccountName::new("main"),
         config: HappyRobotConfig { api, assistants },
         base_url: base_url.to_owned(),
+        authorities: Vec::new(),
         api_key: API_KEY.into(),
         correlation_variable: VARIABLE.to_owned(),
         installation: INSTALLATION,

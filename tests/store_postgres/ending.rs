@@ -10,7 +10,8 @@ use sqlx::PgPool;
 use crate::fixture::{MINUTE, World, account, now};
 
 fn placed(attempt_id: AttemptId, call_id: &str) -> ReplyRecord {
-    let reply = ReplyFact::Placed { call_id: Some(ProviderCallId::new(call_id)), poll_at: now() + MINUTE };
+    let reply =
+        ReplyFact::Placed { call_id: Some(ProviderCallId::new(call_id)), poll_at: now() + MINUTE, deadline_at: None };
     ReplyRecord { attempt_id, sent_at: Some(now()), reply }
 }
 

@@ -59,6 +59,16 @@ pub async fn replicas_know_how_many_share_their_accounts<H: Harness>(s: &Scene<H
     assert_eq!(s.beat(&vanished).await.replicas, 1, "whoever has not beaten for so long is gone");
 }
 
+pub async fn whoever_leaves_is_not_counted_and_keeps_nothing<H: Harness>(s: &Scene<H>) {
+    let accounts = [s.account.clone()];
+    s.beat(&beat(1, 1, &accounts)).await;
+    assert_eq!(s.beat(&beat(2, 1, &accounts)).await.replicas, 2);
+    s.store().leave(owner(1)).await.unwrap();
+    assert_eq!(s.beat(&beat(2, 2, &accounts)).await.replicas, 1);
+    let taken = s.store().renew_leases(&LeaseRequest::all(owner(2), &accounts, TTL)).await.unwrap();
+    assert!(taken[0].epoch > s.lease.epoch);
+}
+
 pub async fn nobody_takes_more_than_its_share<H: Harness>(s: &Scene<H>) {
     let accounts = ["main", "a", "b", "c"].map(AccountName::new);
     let ask = async |who: u128, share| {

@@ -168,7 +168,7 @@ impl<H: Harness> Scene<H> {
     }
 
     pub fn reply_placed(&self, attempt_id: AttemptId, call: Option<ProviderCallId>) -> ReplyRecord {
-        let reply = ReplyFact::Placed { call_id: call, poll_at: at(60) };
+        let reply = ReplyFact::Placed { call_id: call, poll_at: at(60), deadline_at: None };
         ReplyRecord { attempt_id, sent_at: Some(at(11)), reply }
     }
 

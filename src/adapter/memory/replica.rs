@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::attempt::{MatchBasis, OpenState};
-use crate::domain::id::{AccountName, AttemptId, AttemptKey};
+use crate::domain::id::{AccountName, AttemptId, AttemptKey, OwnerId};
 use crate::domain::outcome::Outcome;
 use crate::port::store::{Beat, DueKey, Lease, LostAttempt, OpenAttempt, Pulse, Reconciliation, Restored};
 
@@ -39,20 +39,31 @@ pub(super) fn beat(world: &mut World, beat: &Beat<'_>, database_now: Duration) -
     world.line = (present, present);
     let mut accounts = beat.accounts.to_vec();
     accounts.sort();
-    let others =
-        world.replica.iter().filter(|(owner, other)| **owner != beat.owner && other.beat_at + beat.ttl > database_now);
+    let others = world
+        .replica
+        .iter()
+        .filter(|(owner, other)| **owner != beat.owner && other.beat_at.is_some_and(|at| at + beat.ttl > database_now));
     let (mut alike, mut rank) = (0, 0);
     for (owner, other) in others {
         alike += u32::from(other.accounts == accounts);
         rank += u32::from(*owner < beat.owner);
     }
-    let record = ReplicaRecord { accounts, beat_no: beat.number, beat_at: database_now, civil_at: beat.now };
+    let record = ReplicaRecord { accounts, beat_no: beat.number, beat_at: Some(database_now), civil_at: beat.now };
     world.replica.insert(beat.owner, record);
     Pulse {
         database_now: Timestamp::UNIX_EPOCH + database_now,
         replicas: alike + 1,
         rank,
         went_back: finding.map(|(problem, _)| problem.to_owned()),
+    }
+}
+
+pub(super) fn leave(world: &mut World, owner: OwnerId, database_now: Duration) {
+    for lease in world.lease.values_mut().filter(|lease| lease.owner == owner) {
+        lease.expires_at = lease.expires_at.min(database_now);
+    }
+    if let Some(replica) = world.replica.get_mut(&owner) {
+        replica.beat_at = None;
     }
 }
 

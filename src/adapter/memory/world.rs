@@ -23,6 +23,7 @@ use crate::port::store::{
 };
 
 /// Everything a database holds.
+#[derive(Clone)]
 pub struct World {
     /// Which database this is.
     pub installation: Installation,
@@ -289,8 +290,8 @@ pub struct ReplicaRecord {
     pub accounts: Vec<AccountName>,
     /// Number of its last beat.
     pub beat_no: i64,
-    /// When, by the database's clock.
-    pub beat_at: Duration,
+    /// When, by the database's clock; `None` since it has left.
+    pub beat_at: Option<Duration>,
     /// The same moment, civil.
     pub civil_at: Timestamp,
 }

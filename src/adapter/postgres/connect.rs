@@ -16,6 +16,8 @@ const FIRST_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Idle connections are closed after this, so that a failover's stale ones do not stay for ever.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// How long a connection that comes back to the pool may stay silent. What is still under way on it was given up.
+const SIGN_OF_LIFE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Set on each connection. A statement that takes longer is stuck or wrong, and the watermarks rely on the bound.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A lock that is not granted in this time is held by a person at a psql prompt: better late than stuck.
@@ -55,6 +57,7 @@ pub fn pool(options: PgConnectOptions, connections_max: u32) -> PgPool {
         // The hook below is a round trip that notices a dead connection as well as a ping does.
         .test_before_acquire(false)
         .before_acquire(|connection, _| Box::pin(end_forgotten_transaction(connection)))
+        .after_release(|connection, _| Box::pin(answers(connection)))
         .connect_lazy_with(options)
 }
 
@@ -69,6 +72,17 @@ async fn end_forgotten_transaction(connection: &mut PgConnection) -> Result<bool
         .fetch_one(connection)
         .await?;
     row.try_get(0)
+}
+
+/// A statement that was given up leaves a connection on which nobody may ever answer. The pool itself asks each connection
+/// that comes back for a sign of life and waits for it without a limit, one place poorer for ever.
+async fn answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(SIGN_OF_LIFE_TIMEOUT, connection.ping()).await {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(error)) => Err(error),
+        // An error, because a connection that merely does not suit would be told so, and waited for again.
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }
 
 /// Connect options with the limits every session has.

@@ -293,13 +293,13 @@ impl ReplyColumns {
             columns.sent_at.push(record.sent_at.map(ToSqlx::to_sqlx));
             columns.placed.push(matches!(record.reply, ReplyFact::Placed { .. }));
             match &record.reply {
-                ReplyFact::Placed { call_id, poll_at } => {
+                ReplyFact::Placed { call_id, poll_at, deadline_at } => {
                     columns.call_ids.push(call_id.as_ref().map(|id| storable(id.as_str())));
                     columns.poll_at.push(poll_at.to_sqlx());
                     columns.reasons.push(None);
                     columns.accepted.push(true);
                     columns.absence_from.push(None);
-                    columns.deadlines.push(None);
+                    columns.deadlines.push(deadline_at.map(ToSqlx::to_sqlx));
                 }
                 ReplyFact::InDoubt { reason, accepted, absence_from, poll_at, deadline_at } => {
                     columns.call_ids.push(None);

@@ -71,17 +71,20 @@ pub(super) async fn peek_inbox(
             order by retry_at, inbox_id
             limit $4
         ),
-        -- Both halves of a result are seen together, whichever of them is ripe. The account is looked at below: here a
-        -- planner that does not know of dead entries would read all of the account's for each attempt.
+        -- Both halves of a result are seen together, whichever of them is ripe. `offset 0`: by this key and nothing else. A
+        -- planner that does not know of dead entries would join by all of the account's, or of the table's.
         chosen as materialized (
             select inbox_id from ripe
             union
             select other.inbox_id
-            from ripe join inbox_pending other on other.attempt_id = ripe.attempt_id
+            from ripe
+            cross join lateral (
+                select inbox_id from inbox_pending where attempt_id = ripe.attempt_id offset 0
+            ) as other
         )
         select p.inbox_id, p.attempt_id, p.retry_at, i.received_at, i.source, i.body
         from chosen
-        join inbox_pending p on p.inbox_id = chosen.inbox_id
+        cross join lateral (select * from inbox_pending where inbox_id = chosen.inbox_id offset 0) as p
         join inbox i on i.inbox_id = p.inbox_id and i.received_at = p.received_at
         where p.account = $1
         order by p.inbox_id

@@ -6,6 +6,7 @@
 //!
 //! Give webhooks a pool of their own by opening a second store on it: a busy dialer must not keep results waiting.
 
+pub mod audit;
 pub mod clock;
 pub mod command;
 pub mod connect;
@@ -16,6 +17,7 @@ mod history;
 pub mod inquiry;
 pub mod outgoing;
 pub mod outlook;
+pub mod reading;
 pub mod status;
 pub mod views;
 pub mod whereabouts;
@@ -37,6 +39,7 @@ mod settle;
 mod storable;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::PgPool;
@@ -59,6 +62,8 @@ use floor::Floors;
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     pool: PgPool,
+    /// Leases and what steers dialing never wait behind the work they steer.
+    steering: PgPool,
     installation: Installation,
     floors: Arc<Floors>,
     round: Arc<history::Round>,
@@ -71,7 +76,14 @@ impl PostgresStore {
     /// When the database cannot be read, or is not migrated.
     pub async fn open(pool: PgPool) -> Result<Self, StoreError> {
         let installation = control::installation(&pool).await?;
-        Ok(Self { pool, installation, floors: Arc::default(), round: Arc::default() })
+        Ok(Self { steering: pool.clone(), pool, installation, floors: Arc::default(), round: Arc::default() })
+    }
+
+    /// The same with connections of their own for signs of life, leases and the control tables: a lock that a person holds
+    /// on a table fills a pool within seconds, and must not cost the leases.
+    #[must_use]
+    pub fn steered_by(self, steering: PgPool) -> Self {
+        Self { steering, ..self }
     }
 
     /// The pool, for read models and house keeping that are no part of the engine's store.
@@ -86,19 +98,23 @@ impl Store for PostgresStore {
     }
 
     async fn beat(&self, beat: &Beat<'_>) -> Result<Pulse, StoreError> {
-        replica::beat(&self.pool, beat).await
+        answered(replica::beat(&self.steering, beat)).await
     }
 
     async fn renew_leases(&self, request: &LeaseRequest<'_>) -> Result<Vec<Lease>, StoreError> {
-        lease::renew_leases(&self.pool, request).await
+        answered(lease::renew_leases(&self.steering, request)).await
     }
 
     async fn release_leases(&self, owner: OwnerId, accounts: &[AccountName]) -> Result<(), StoreError> {
-        lease::release_leases(&self.pool, owner, accounts).await
+        answered(lease::release_leases(&self.steering, owner, accounts)).await
+    }
+
+    async fn leave(&self, owner: OwnerId) -> Result<(), StoreError> {
+        answered(replica::leave(&self.steering, owner)).await
     }
 
     async fn restore_attempt(&self, lease: &Lease, lost: &LostAttempt, now: Timestamp) -> Result<Restored, StoreError> {
-        replica::restore_attempt(&self.pool, self.installation, lease, lost, now).await
+        answered(replica::restore_attempt(&self.pool, self.installation, lease, lost, now)).await
     }
 
     async fn end_reconciliation(
@@ -106,27 +122,27 @@ impl Store for PostgresStore {
         reconciliation: &Reconciliation,
         stop: Option<&str>,
     ) -> Result<bool, StoreError> {
-        replica::end_reconciliation(&self.pool, reconciliation, stop).await
+        answered(replica::end_reconciliation(&self.pool, reconciliation, stop)).await
     }
 
     async fn control(&self) -> Result<Control, StoreError> {
-        control::control(&self.pool).await
+        answered(control::control(&self.steering)).await
     }
 
     async fn open_attempts(&self, account: &AccountName) -> Result<Vec<OpenAttempt>, StoreError> {
-        control::open_attempts(&self.pool, &self.floors, account).await
+        answered(control::open_attempts(&self.pool, &self.floors, account)).await
     }
 
     async fn open_among(&self, account: &AccountName, attempts: &[AttemptId]) -> Result<Vec<OpenAttempt>, StoreError> {
-        control::open_among(&self.pool, account, attempts).await
+        answered(control::open_among(&self.pool, account, attempts)).await
     }
 
     async fn open_counts(&self, account: &AccountName) -> Result<Vec<OpenCount>, StoreError> {
-        control::open_counts(&self.pool, &self.floors, account).await
+        answered(control::open_counts(&self.pool, &self.floors, account)).await
     }
 
     async fn starts_since(&self, whose: StartsOf<'_>, since: Timestamp, at_most: u32) -> Result<u32, StoreError> {
-        control::starts_since(&self.pool, whose, since, at_most).await
+        answered(control::starts_since(&self.pool, whose, since, at_most)).await
     }
 
     async fn peek_due(
@@ -135,7 +151,7 @@ impl Store for PostgresStore {
         person_since: Timestamp,
         probes: &[Probe],
     ) -> Result<Vec<Candidate>, StoreError> {
-        due::peek_due(&self.pool, self.installation, now, person_since, probes).await
+        answered(due::peek_due(&self.pool, self.installation, now, person_since, probes)).await
     }
 
     async fn begin_dials(
@@ -145,7 +161,7 @@ impl Store for PostgresStore {
         witness: Option<AttemptId>,
         now: Timestamp,
     ) -> Result<Vec<CommittedIntent>, StoreError> {
-        dial::begin_dials(&self.pool, lease, intents, witness, now).await
+        answered(dial::begin_dials(&self.pool, lease, intents, witness, now)).await
     }
 
     async fn confirm(
@@ -154,35 +170,35 @@ impl Store for PostgresStore {
         now: Timestamp,
         person_since: Timestamp,
     ) -> Result<Vec<(AttemptId, PersonFacts)>, StoreError> {
-        dial::confirm(&self.pool, attempts, now, person_since).await
+        answered(dial::confirm(&self.pool, attempts, now, person_since)).await
     }
 
     async fn record_replies(&self, replies: &[ReplyRecord]) -> Result<Vec<AttemptId>, StoreError> {
-        dial::record_replies(&self.pool, replies).await
+        answered(dial::record_replies(&self.pool, replies)).await
     }
 
     async fn change_open(&self, changes: &[OpenChange]) -> Result<Vec<AttemptId>, StoreError> {
-        dial::change_open(&self.pool, changes).await
+        answered(dial::change_open(&self.pool, changes)).await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<AttemptId>, StoreError> {
-        settle::settle(&self.pool, settlements).await
+        answered(settle::settle(&self.pool, settlements)).await
     }
 
     async fn history(&self, leads: &[(CampaignId, LeadId)]) -> Result<Vec<PastAttempt>, StoreError> {
-        settle::history(&self.pool, self.installation, leads).await
+        answered(settle::history(&self.pool, self.installation, leads)).await
     }
 
     async fn defer(&self, deferrals: &[(DueKey, Timestamp)]) -> Result<u64, StoreError> {
-        due::defer(&self.pool, deferrals).await
+        answered(due::defer(&self.pool, deferrals)).await
     }
 
     async fn dispose(&self, verdicts: &[(DueKey, Verdict)], now: Timestamp) -> Result<u64, StoreError> {
-        due::dispose(&self.pool, verdicts, now).await
+        answered(due::dispose(&self.pool, verdicts, now)).await
     }
 
     async fn append_inbox(&self, events: &[InboxEvent], now: Timestamp) -> Result<(), StoreError> {
-        inbox::append_inbox(&self.pool, events, now).await
+        answered(inbox::append_inbox(&self.pool, events, now)).await
     }
 
     async fn peek_inbox(
@@ -192,35 +208,35 @@ impl Store for PostgresStore {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<PendingEvent>, StoreError> {
-        inbox::peek_inbox(&self.pool, account, not_before, now, limit).await
+        answered(inbox::peek_inbox(&self.pool, account, not_before, now, limit)).await
     }
 
     async fn find_attempts(&self, account: &AccountName, calls: &[CallKey]) -> Result<Vec<CallMatch>, StoreError> {
-        inbox::find_attempts(&self.pool, account, calls).await
+        answered(inbox::find_attempts(&self.pool, account, calls)).await
     }
 
     async fn bind_calls(&self, account: &AccountName, bindings: &[Binding]) -> Result<(), StoreError> {
-        inbox::bind_calls(&self.pool, account, bindings).await
+        answered(inbox::bind_calls(&self.pool, account, bindings)).await
     }
 
     async fn mark_inbox(&self, marks: &[(InboxId, InboxMark)], now: Timestamp) -> Result<(), StoreError> {
-        inbox::mark_inbox(&self.pool, marks, now).await
+        answered(inbox::mark_inbox(&self.pool, marks, now)).await
     }
 
     async fn reread_quarantined(&self, version: &str, limit: u32, now: Timestamp) -> Result<u32, StoreError> {
-        inbox::reread_quarantined(&self.pool, version, limit, now).await
+        answered(inbox::reread_quarantined(&self.pool, version, limit, now)).await
     }
 
     async fn apply_late(&self, late: &[LateResult], now: Timestamp) -> Result<(), StoreError> {
-        late::apply_late(&self.pool, late, now).await
+        answered(late::apply_late(&self.pool, late, now)).await
     }
 
     async fn peek_lead_changes(&self, limit: u32) -> Result<Vec<LeadChange>, StoreError> {
-        enrolment::peek_lead_changes(&self.pool, limit).await
+        answered(enrolment::peek_lead_changes(&self.pool, limit)).await
     }
 
     async fn next_list_page(&self, limit: u32) -> Result<Option<ListPage>, StoreError> {
-        enrolment::next_list_page(&self.pool, limit).await
+        answered(enrolment::next_list_page(&self.pool, limit)).await
     }
 
     async fn apply_enrolment(
@@ -229,19 +245,19 @@ impl Store for PostgresStore {
         done: EnrolmentDone,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        placement::apply_enrolment(&self.pool, steps, done, now).await
+        answered_within(MANY_STATEMENTS_MAX, placement::apply_enrolment(&self.pool, steps, done, now)).await
     }
 
     async fn set_campaign_lists(&self, lists: &[CampaignLists]) -> Result<(), StoreError> {
-        enrolment::set_campaign_lists(&self.pool, lists).await
+        answered(enrolment::set_campaign_lists(&self.pool, lists)).await
     }
 
     async fn note_campaigns(&self, notes: &[(CampaignId, Option<String>)]) -> Result<(), StoreError> {
-        campaign::note_campaigns(&self.pool, notes).await
+        answered(campaign::note_campaigns(&self.pool, notes)).await
     }
 
     async fn backlog(&self, campaign_id: CampaignId) -> Result<Backlog, StoreError> {
-        campaign::backlog(&self.pool, campaign_id).await
+        answered(campaign::backlog(&self.pool, campaign_id)).await
     }
 
     async fn dispose_all_due(
@@ -251,7 +267,7 @@ impl Store for PostgresStore {
         limit: u32,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        campaign::dispose_all_due(&self.pool, campaign_id, verdict, limit, now).await
+        answered(campaign::dispose_all_due(&self.pool, campaign_id, verdict, limit, now)).await
     }
 
     async fn advance_campaign(
@@ -261,11 +277,11 @@ impl Store for PostgresStore {
         to: CampaignState,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        campaign::advance_campaign(&self.pool, campaign_id, from, to, now).await
+        answered(campaign::advance_campaign(&self.pool, campaign_id, from, to, now)).await
     }
 
     async fn save_roster(&self, account: &AccountName, roster: &[Assistant], now: Timestamp) -> Result<(), StoreError> {
-        assistant::save_roster(&self.pool, account, roster, now).await
+        answered(assistant::save_roster(&self.pool, account, roster, now)).await
     }
 
     async fn pin_assistants(
@@ -274,18 +290,49 @@ impl Store for PostgresStore {
         uses: &[AssistantUse],
         now: Timestamp,
     ) -> Result<Vec<AssistantChange>, StoreError> {
-        assistant::pin_assistants(&self.pool, account, uses, now).await
+        answered(assistant::pin_assistants(&self.pool, account, uses, now)).await
     }
 
     async fn save_account_state(&self, state: &AccountState) -> Result<(), StoreError> {
-        campaign::save_account_state(&self.pool, state).await
+        answered(campaign::save_account_state(&self.pool, state)).await
     }
 
     async fn expire_suppressions(&self, now: Timestamp) -> Result<u64, StoreError> {
-        enrolment::expire_suppressions(&self.pool, now).await
+        answered(enrolment::expire_suppressions(&self.pool, now)).await
     }
 
     async fn retain(&self, now: Timestamp, policy: RetentionPolicy) -> Result<RetainReport, StoreError> {
-        retention::retain(&self.pool, self.installation, &self.round, now, policy).await
+        answered_within(MANY_STATEMENTS_MAX, retention::retain(&self.pool, self.installation, &self.round, now, policy))
+            .await
+    }
+}
+
+/// How long a step may take: longer than a connection and a statement are ever waited for. What takes longer is never
+/// answered: the server vanished without a word, or a firewall forgot the connection, and nothing else would tell us.
+const ONE_STATEMENT_MAX: Duration = Duration::from_secs(15);
+/// The same for steps of many statements.
+const MANY_STATEMENTS_MAX: Duration = Duration::from_secs(60);
+
+fn answered<T>(
+    step: impl Future<Output = Result<T, StoreError>> + Send,
+) -> impl Future<Output = Result<T, StoreError>> + Send {
+    answered_within(ONE_STATEMENT_MAX, step)
+}
+
+/// Gives a step up that nobody answers. The statement may have been executed, and may still be.
+fn answered_within<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, StoreError>> + Send,
+) -> impl Future<Output = Result<T, StoreError>> + Send {
+    // Boxed, because every pass is as large as the largest step it takes.
+    let step = Box::pin(step);
+    async move {
+        match tokio::time::timeout(limit, step).await {
+            Ok(done) => done,
+            Err(_) => {
+                let silence = format!("the database has said nothing for {} s", limit.as_secs());
+                Err(StoreError::CommitUnknown(silence.into()))
+            }
+        }
     }
 }

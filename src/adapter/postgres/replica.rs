@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use jiff_sqlx::ToSqlx;
 use sqlx::{PgPool, query, query_scalar};
 
-use crate::domain::id::{AttemptId, AttemptKey, CampaignId, Installation, LeadId};
+use crate::domain::id::{AttemptId, AttemptKey, CampaignId, Installation, LeadId, OwnerId};
 use crate::port::store::{Beat, Lease, LostAttempt, Pulse, Reconciliation, Restored, StoreError};
 
 use super::failure::{acquire, reading, writing};
@@ -91,6 +91,44 @@ pub(super) async fn beat(pool: &PgPool, beat: &Beat<'_>) -> Result<Pulse, StoreE
         rank: counted.number("rank", row.rank)?,
         went_back: row.went_back,
     })
+}
+
+/// Ends an owner's leases, and its being counted. The rows stay: epochs go on growing, and the last sign of life is what a
+/// restored database is dated by.
+pub(super) async fn leave(pool: &PgPool, owner: OwnerId) -> Result<(), StoreError> {
+    let mut connection = acquire(pool).await?;
+    query!(
+        r#"
+        with ours as materialized (
+            select account from account_lease where owner = $1 order by account for update
+        ), released as (
+            update account_lease l set expires_at = clock_timestamp()
+            from ours
+            where l.account = ours.account and l.owner = $1 and l.expires_at > clock_timestamp()
+        )
+        update replica set beat_at = '-infinity' where owner = $1
+        "#,
+        owner.0,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(writing)?;
+    Ok(())
+}
+
+/// Deletes replicas that have been gone for a day; whoever gave the last sign of life of all stays.
+pub(super) async fn forget_the_dead(pool: &PgPool) -> Result<(), StoreError> {
+    let mut connection = acquire(pool).await?;
+    query!(
+        r#"
+        delete from replica
+        where beat_at < clock_timestamp() - interval '1 day' and civil_at < (select max(civil_at) from replica)
+        "#
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(writing)?;
+    Ok(())
 }
 
 /// Writes an attempt anew, from the row where its lead waits. Rare, so one at a time.

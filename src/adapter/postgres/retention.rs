@@ -51,6 +51,7 @@ pub(super) async fn retain(
     if let Some(days) = policy.history_days {
         report.leads_forgotten = forget(pool, installation, round, days_before(now, days)).await?;
     }
+    super::replica::forget_the_dead(pool).await?;
     Ok(report)
 }
 

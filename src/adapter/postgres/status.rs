@@ -1,7 +1,7 @@
 //! What people ask about accounts, attempts that wait for a person, and do-not-call entries.
 
 use jiff::Timestamp;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use super::failure::reading;
 use super::row::{Reading, attempt_id};
@@ -41,7 +41,7 @@ pub struct AccountStatus {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn account_statuses(pool: &PgPool) -> Result<Vec<AccountStatus>, StoreError> {
+pub async fn account_statuses<'e>(executor: impl PgExecutor<'e>) -> Result<Vec<AccountStatus>, StoreError> {
     let rows = sqlx::query!(
         r#"
         with known as (
@@ -71,7 +71,7 @@ pub async fn account_statuses(pool: &PgPool) -> Result<Vec<AccountStatus>, Store
         order by k.account
         "#
     )
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await
     .map_err(reading)?;
     Ok(rows

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use reqwest::header::LOCATION;
-use reqwest::{StatusCode, Url};
+use reqwest::{Certificate, StatusCode, Url};
 use rust_decimal::Decimal;
 use secrecy::SecretString;
 use serde::Serialize;
@@ -53,6 +53,8 @@ pub struct AutocallsOptions {
     pub base_url: Option<String>,
     /// Where its paths differ from the brand's.
     pub paths: ApiPaths,
+    /// Certificate authorities to trust besides the machine's.
+    pub authorities: Vec<Certificate>,
     /// The API key.
     pub api_key: SecretString,
     /// The variable that carries the attempt id; assistants must declare it.
@@ -100,6 +102,7 @@ impl Autocalls {
             brand,
             base_url,
             paths,
+            authorities,
             api_key,
             correlation_variable,
             installation,
@@ -110,7 +113,7 @@ impl Autocalls {
             (Some(text), _) | (None, Some(text)) => parse_base_url(text)?,
             (None, None) => return Err(ClientError::BaseUrlMissing { brand: brand.name }),
         };
-        let http = Http::new(&api_key, Timeouts { request: request_timeout, connect: connect_timeout })?;
+        let http = Http::new(&api_key, &authorities, Timeouts { request: request_timeout, connect: connect_timeout })?;
         let reader = Reader { correlation_variable, installation };
         let words = Words::new(api_key);
         let paths = paths_of(brand, paths);

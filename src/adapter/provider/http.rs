@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url, redirect, retry};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::gate::{Fate, gated};
@@ -30,6 +30,9 @@ pub(super) const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const IDLE_FOR_MAX: Duration = Duration::from_secs(20);
 /// Idle connections kept; a pass starts a batch of calls at once, and each that finds none idle opens one.
 const IDLE_CONNECTIONS_MAX: usize = 64;
+
+/// Why a read was not even sent.
+pub(super) const NOT_SENT: &str = "the account has no request left to send now";
 
 /// Why a provider client cannot be made. Says nothing secret.
 #[derive(Debug, thiserror::Error)]
@@ -103,13 +106,17 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(api_key: &SecretString, timeouts: Timeouts) -> Result<Self, ClientError> {
+    pub(super) fn new(
+        api_key: &SecretString,
+        authorities: &[Certificate],
+        timeouts: Timeouts,
+    ) -> Result<Self, ClientError> {
         let headers = headers(api_key)?;
         let build =
             |builder: ClientBuilder| builder.build().map_err(|error| ClientError::Tls { reason: sentence(error) });
         Ok(Self {
-            placing: build(bounded(headers.clone(), timeouts))?,
-            reading: build(bounded(headers, timeouts))?,
+            placing: build(bounded(headers.clone(), authorities, timeouts))?,
+            reading: build(bounded(headers, authorities, timeouts))?,
             guard: OnceLock::new(),
         })
     }
@@ -159,7 +166,7 @@ impl Http {
 
     async fn send(&self, urgency: Urgency, request: RequestBuilder, bytes_max: usize) -> Result<Answer, String> {
         if self.guard.get().is_some_and(|guard| !guard.take(urgency)) {
-            return Err("the account has no request left to send now".to_owned());
+            return Err(NOT_SENT.to_owned());
         }
         match request.send().await {
             Ok(response) => Ok(self.receive(response, bytes_max).await),
@@ -176,7 +183,7 @@ impl Http {
     }
 }
 
-fn bounded(headers: HeaderMap, timeouts: Timeouts) -> ClientBuilder {
+fn bounded(headers: HeaderMap, authorities: &[Certificate], timeouts: Timeouts) -> ClientBuilder {
     static PROVIDER: Once = Once::new();
     // An error means that one was installed before, which is as good.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -188,6 +195,7 @@ fn bounded(headers: HeaderMap, timeouts: Timeouts) -> ClientBuilder {
         .retry(retry::never())
         .referer(false)
         .no_proxy()
+        .tls_certs_merge(authorities.iter().cloned())
         .timeout(timeouts.request)
         .connect_timeout(timeouts.connect)
         .pool_idle_timeout(IDLE_FOR_MAX)

@@ -12,14 +12,17 @@ mod reply;
 mod report;
 mod wire;
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::domain::assistant::Assistant;
-use crate::domain::id::ProviderCallId;
+use crate::domain::id::{AccountName, ProviderCallId};
 use crate::domain::report::{CallReport, Source, Undecodable};
 use crate::port::allowance::RequestGuard;
+use crate::port::metric;
 use crate::port::permit::DialPermit;
 use crate::port::provider::{
     Abilities, AccountStanding, CallPage, CallQuery, CancelError, PlaceReply, Provider, ReadError,
@@ -38,6 +41,43 @@ pub enum AnyProvider {
     HappyRobot(Box<HappyRobot>),
 }
 
+impl AnyProvider {
+    fn account(&self) -> &AccountName {
+        match self {
+            Self::Autocalls(provider) => provider.account(),
+            Self::HappyRobot(provider) => provider.account(),
+        }
+    }
+}
+
+fn itself(error: &ReadError) -> Option<&ReadError> {
+    Some(error)
+}
+
+fn read_behind(error: &CancelError) -> Option<&ReadError> {
+    match error {
+        CancelError::Read(error) => Some(error),
+        CancelError::NotSupported | CancelError::Refused { .. } => None,
+    }
+}
+
+/// Measures how long the provider takes. What our own budget kept from being sent says nothing of the provider.
+async fn timed<T, E>(
+    account: &AccountName,
+    operation: &str,
+    answer: impl Future<Output = Result<T, E>>,
+    read_error: impl Fn(&E) -> Option<&ReadError>,
+) -> Result<T, E> {
+    let began = Instant::now();
+    let answer = answer.await;
+    let unsent = |error: &ReadError| matches!(error, ReadError::Unavailable { reason } if reason == http::NOT_SENT);
+    if !answer.as_ref().err().and_then(read_error).is_some_and(unsent) {
+        let result = if answer.is_ok() { "ok" } else { "failed" };
+        metric::PROVIDER_REQUESTS.record([account.as_str(), operation, result], began.elapsed().as_secs_f64());
+    }
+    answer
+}
+
 impl Provider for AnyProvider {
     fn attach(&self, guard: Arc<dyn RequestGuard>) {
         match self {
@@ -54,38 +94,53 @@ impl Provider for AnyProvider {
     }
 
     async fn read_call(&self, id: &ProviderCallId) -> Result<Bytes, ReadError> {
-        match self {
-            Self::Autocalls(provider) => provider.read_call(id).await,
-            Self::HappyRobot(provider) => provider.read_call(id).await,
-        }
+        let answer = async {
+            match self {
+                Self::Autocalls(provider) => provider.read_call(id).await,
+                Self::HappyRobot(provider) => provider.read_call(id).await,
+            }
+        };
+        timed(self.account(), "read", answer, itself).await
     }
 
     async fn list_calls(&self, query: &CallQuery) -> Result<CallPage, ReadError> {
-        match self {
-            Self::Autocalls(provider) => provider.list_calls(query).await,
-            Self::HappyRobot(provider) => provider.list_calls(query).await,
-        }
+        let answer = async {
+            match self {
+                Self::Autocalls(provider) => provider.list_calls(query).await,
+                Self::HappyRobot(provider) => provider.list_calls(query).await,
+            }
+        };
+        timed(self.account(), "list", answer, itself).await
     }
 
     async fn assistants(&self) -> Result<Vec<Assistant>, ReadError> {
-        match self {
-            Self::Autocalls(provider) => provider.assistants().await,
-            Self::HappyRobot(provider) => provider.assistants().await,
-        }
+        let answer = async {
+            match self {
+                Self::Autocalls(provider) => provider.assistants().await,
+                Self::HappyRobot(provider) => provider.assistants().await,
+            }
+        };
+        timed(self.account(), "assistants", answer, itself).await
     }
 
     async fn health(&self) -> Result<AccountStanding, ReadError> {
-        match self {
-            Self::Autocalls(provider) => provider.health().await,
-            Self::HappyRobot(provider) => provider.health().await,
-        }
+        let answer = async {
+            match self {
+                Self::Autocalls(provider) => provider.health().await,
+                Self::HappyRobot(provider) => provider.health().await,
+            }
+        };
+        timed(self.account(), "standing", answer, itself).await
     }
 
     async fn cancel(&self, id: &ProviderCallId) -> Result<(), CancelError> {
-        match self {
-            Self::Autocalls(provider) => provider.cancel(id).await,
-            Self::HappyRobot(provider) => provider.cancel(id).await,
-        }
+        let answer = async {
+            match self {
+                Self::Autocalls(provider) => provider.cancel(id).await,
+                Self::HappyRobot(provider) => provider.cancel(id).await,
+            }
+        };
+        timed(self.account(), "cancel", answer, read_behind).await
     }
 
     fn abilities(&self) -> Abilities {

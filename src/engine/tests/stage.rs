@@ -388,7 +388,11 @@ impl Stage {
             .map(|intent| ReplyRecord {
                 attempt_id: intent.attempt_id,
                 sent_at: Some(now),
-                reply: ReplyFact::Placed { call_id: Some(call_id(intent.due.lead_id)), poll_at: now },
+                reply: ReplyFact::Placed {
+                    call_id: Some(call_id(intent.due.lead_id)),
+                    poll_at: now,
+                    deadline_at: None,
+                },
             })
             .collect();
         assert_eq!(self.store.record_replies(&replies).await.unwrap().len(), intents.len());

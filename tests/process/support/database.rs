@@ -13,9 +13,10 @@ pub struct TestDatabase {
     pub url: String,
     /// Connections of the test's own.
     pub pool: PgPool,
-    /// Its name, for statements about it.
-    pub name: String,
-    server: String,
+    /// Its name on its server, where it is dropped at the end; none for one that goes with its server.
+    pub name: Option<String>,
+    /// The server's URL.
+    pub server: String,
 }
 
 impl TestDatabase {
@@ -39,7 +40,7 @@ impl TestDatabase {
         }
         admin.close().await.unwrap();
         let pool = PgPoolOptions::new().max_connections(4).connect(url.as_str()).await.unwrap();
-        Self { url: url.to_string(), pool, name, server }
+        Self { url: url.to_string(), pool, name: Some(name), server }
     }
 
     /// Applies the migrations, so that a test can set the stage before a daemon runs.
@@ -49,7 +50,7 @@ impl TestDatabase {
 
     /// Turns everybody out and lets nobody in: to a daemon, a database that is gone. Asks from another database.
     pub async fn shut(&self) {
-        let name = &self.name;
+        let name = self.own_name();
         self.administer(&format!("alter database {name} with allow_connections false")).await;
         self.administer(&format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"))
             .await;
@@ -57,7 +58,11 @@ impl TestDatabase {
 
     /// Lets everybody in again.
     pub async fn reopen(&self) {
-        self.administer(&format!("alter database {} with allow_connections true", self.name)).await;
+        self.administer(&format!("alter database {} with allow_connections true", self.own_name())).await;
+    }
+
+    pub fn own_name(&self) -> &str {
+        self.name.as_deref().expect("a database that is dropped by itself")
     }
 
     /// Runs one statement on the server, from another database and as the one who made this.
@@ -84,7 +89,8 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.name.clone());
+        let Some(name) = self.name.take() else { return };
+        let server = self.server.clone();
         // A thread of its own: this may run inside a runtime, which must not be blocked on itself.
         let gone = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -102,6 +102,8 @@ pub struct Evidence {
     pub bound: BTreeMap<String, Vec<Uuid>>,
     /// Since when whom not to call is known, civil.
     suppressed: BTreeMap<String, Timestamp>,
+    /// Civil spans in which a request may have been held up for as long as they last: its sender or its way stood still.
+    pub held_up: Vec<(Timestamp, Timestamp)>,
     factor: u32,
     faults: Vec<String>,
 }
@@ -143,7 +145,8 @@ impl Evidence {
             .into_iter()
             .map(|(phone, at)| (phone, civil + at.to_jiff().duration_since(real) * i32::try_from(factor).unwrap()))
             .collect();
-        Self { attempts, calls, bound, suppressed, factor: world.clock.factor(), faults: Vec::new() }
+        let factor = world.clock.factor();
+        Self { attempts, calls, bound, suppressed, held_up: Vec::new(), factor, faults: Vec::new() }
     }
 
     /// The attempt a call was placed for, as the request itself said.
@@ -244,7 +247,8 @@ impl Evidence {
             } else {
                 SignedDuration::ZERO
             };
-            if late < -apart || late > travel + permit {
+            let held_up = || self.held_up.iter().any(|(since, until)| from <= *until && *since <= call.accepted_at);
+            if late < -apart || (late > travel + permit && !held_up()) {
                 faults.push(format!("call {} arrived {late:#} after it was sent: {attempt:?}", call.call_id));
             }
             let earliest = call.accepted_at - travel;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -20,6 +19,8 @@ use super::database::TestDatabase;
 pub const ACCOUNT: &str = "main";
 /// The secret part of its webhook address.
 pub const WEBHOOK_TOKEN: &str = "a-token-for-these-tests";
+/// The only daemon of most tests.
+const ONLY: usize = 0;
 
 /// What differs from test to test.
 pub struct Stage {
@@ -86,7 +87,7 @@ pub async fn dialing_many(stage: Stage, count: usize) -> World {
 /// A stage that is set.
 pub struct World {
     // Dropped first: a daemon whose database goes away writes a log that hides what went wrong.
-    daemon: Option<Daemon>,
+    replicas: BTreeMap<usize, Daemon>,
     pub database: TestDatabase,
     pub simulator: SimulatorHandle,
     /// Providers of further accounts, by account.
@@ -108,12 +109,13 @@ pub struct Lead {
 impl World {
     /// A migrated database, a running provider, no daemon yet.
     pub async fn set(stage: Stage) -> Self {
-        Self::set_on(stage, TestDatabase::create().await).await
+        let database = TestDatabase::create().await;
+        database.migrate().await;
+        Self::set_on(database, stage).await
     }
 
-    /// The same with a database of the test's choice.
-    pub async fn set_on(stage: Stage, database: TestDatabase) -> Self {
-        database.migrate().await;
+    /// The same on a database that is there and migrated.
+    pub async fn set_on(database: TestDatabase, stage: Stage) -> Self {
         let civil_origin: Timestamp = stage.civil_origin.parse().unwrap();
         let fresh = ScaledClock::starting_at(civil_origin, stage.factor).unwrap();
         // As a daemon's first start does it; the daemons of this test then find it.
@@ -125,14 +127,14 @@ impl World {
             "database": {"url": database.url, "connections": 3, "dial_connections": 6},
             "accounts": {ACCOUNT: account},
             "person": stage.person,
-            "http": {"listen": "127.0.0.1:0", "public_url": "http://127.0.0.1:9"},
+            "http": {"listen": "127.0.0.1:0", "metrics_listen": null, "public_url": "http://127.0.0.1:9"},
             "log": {"format": "json", "level": "info"},
             "daemon": stage.daemon,
             "clock": {"civil_origin": stage.civil_origin, "factor": stage.factor},
         });
         let folder = tempfile::tempdir().unwrap();
         let others = BTreeMap::new();
-        Self { database, simulator, others, clock, config, daemon: None, folder, logs: Vec::new() }
+        Self { database, simulator, others, clock, config, replicas: BTreeMap::new(), folder, logs: Vec::new() }
     }
 
     /// One more account, at a provider of its own.
@@ -153,62 +155,88 @@ impl World {
 
     /// Starts the daemon, and tells the provider where it listens.
     pub async fn start(&mut self) {
-        assert!(self.daemon.is_none(), "one daemon at a time");
-        let daemon = Daemon::start(&self.config_file(), &[]).await;
-        self.simulator.set_webhook_url(&format!("http://{}/webhook/{ACCOUNT}/{WEBHOOK_TOKEN}", daemon.address));
+        self.start_replica(ONLY, json!({})).await;
+        let address = self.address();
+        self.simulator.set_webhook_url(&format!("http://{address}/webhook/{ACCOUNT}/{WEBHOOK_TOKEN}"));
         for (account, simulator) in &self.others {
             let token = webhook_token(account);
-            simulator.set_webhook_url(&format!("http://{}/webhook/{account}/{token}", daemon.address));
+            simulator.set_webhook_url(&format!("http://{address}/webhook/{account}/{token}"));
         }
-        self.daemon = Some(daemon);
+    }
+
+    /// Starts one of several daemons, whose configuration differs from the common one by `changes`. Who receives webhooks
+    /// is not its business.
+    pub async fn start_replica(&mut self, number: usize, changes: Value) {
+        assert!(!self.replicas.contains_key(&number), "replica {number} runs");
+        let mut config = self.config.clone();
+        merge(&mut config, changes);
+        let file = self.folder.path().join(format!("replica-{number}.yaml"));
+        std::fs::write(&file, config.to_string()).unwrap();
+        let daemon = Daemon::start(&file, &[]).await;
+        self.replicas.insert(number, daemon);
+    }
+
+    /// One of several daemons.
+    pub fn replica(&self, number: usize) -> &Daemon {
+        self.replicas.get(&number).expect("the daemon runs")
+    }
+
+    /// Takes one of several daemons away; its log comes back by [`World::keep`].
+    pub fn take_replica(&mut self, number: usize) -> Daemon {
+        self.replicas.remove(&number).expect("the daemon runs")
+    }
+
+    /// Keeps the log of a daemon that has ended, to be judged.
+    pub fn keep(&mut self, log: Log) {
+        self.logs.push(log);
     }
 
     /// Where the daemon listens.
     pub fn address(&self) -> SocketAddr {
-        self.daemon.as_ref().expect("the daemon runs").address
+        self.replica(ONLY).address
     }
 
     /// Takes the daemon away, to end it in a way of the test's own.
     pub fn take_daemon(&mut self) -> Daemon {
-        self.daemon.take().expect("the daemon runs")
+        self.take_replica(ONLY)
     }
 
     /// SIGKILL.
     pub async fn kill(&mut self) {
         let log = self.take_daemon().kill().await;
-        self.logs.push(log);
+        self.keep(log);
     }
 
     /// SIGTERM; the daemon must drain and say that all is well.
     pub async fn stop(&mut self) {
         let (status, log) = self.take_daemon().stop(Duration::from_secs(30)).await;
         assert!(status.success(), "{status}: {:#?}", log.messages("WARN"));
-        self.logs.push(log);
+        self.keep(log);
+    }
+
+    /// What every daemon has written so far, those that have ended first.
+    fn logs(&self) -> impl Iterator<Item = &Log> {
+        self.logs.iter().chain(self.replicas.values().map(Daemon::log))
     }
 
     /// Lines by which a daemon asked for a person, and panics.
     pub fn alarms(&self) -> Vec<String> {
-        let logs = self.logs.iter().chain(self.daemon.as_ref().map(Daemon::log));
         let mut alarms = Vec::new();
-        for log in logs {
+        for log in self.logs() {
             alarms.extend(log.messages("ERROR"));
             alarms.extend(log.lines().into_iter().filter(|line| line.contains("panicked")));
         }
         alarms
     }
 
-    /// Warnings that contain these words.
-    pub fn warnings(&self, words: &str) -> Vec<String> {
-        let logs = self.logs.iter().chain(self.daemon.as_ref().map(Daemon::log));
-        logs.flat_map(|log| log.messages("WARN")).filter(|message| message.contains(words)).collect()
+    /// Every line the daemons wrote.
+    pub fn lines(&self) -> Vec<String> {
+        self.logs().flat_map(Log::lines).collect()
     }
 
-    /// Writes the configuration and says where.
-    pub fn config_file(&self) -> PathBuf {
-        let file = self.folder.path().join("outdial.yaml");
-        // JSON is YAML.
-        std::fs::write(&file, self.config.to_string()).unwrap();
-        file
+    /// Warnings that contain these words.
+    pub fn warnings(&self, words: &str) -> Vec<String> {
+        self.logs().flat_map(|log| log.messages("WARN")).filter(|message| message.contains(words)).collect()
     }
 
     /// Inserts leads into a list, which it makes if there is none.
@@ -244,7 +272,7 @@ impl World {
 
     /// Stops what still runs; the database goes with the stage.
     pub async fn strike(mut self) {
-        if let Some(daemon) = self.daemon.take() {
+        for daemon in std::mem::take(&mut self.replicas).into_values() {
             daemon.kill().await;
         }
         self.simulator.shutdown().await;
@@ -255,7 +283,8 @@ impl World {
     }
 }
 
-fn webhook_token(account: &str) -> String {
+/// The secret part of an account's webhook address.
+pub fn webhook_token(account: &str) -> String {
     if account == ACCOUNT { WEBHOOK_TOKEN.to_owned() } else { format!("{WEBHOOK_TOKEN}-of-{account}") }
 }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::SignedDuration;
-use reqwest::{StatusCode, Url};
+use reqwest::{Certificate, StatusCode, Url};
 use secrecy::SecretString;
 
 use super::autocalls::parse_base_url;
@@ -47,6 +47,8 @@ pub struct HappyRobotOptions {
     pub config: HappyRobotConfig,
     /// Where the API lives, up to and with `/api/v1` or `/api/v2`.
     pub base_url: String,
+    /// Certificate authorities to trust besides the machine's.
+    pub authorities: Vec<Certificate>,
     /// The API key.
     pub api_key: SecretString,
     /// The name under which the attempt id goes along.
@@ -92,6 +94,7 @@ impl HappyRobot {
             account,
             config,
             base_url,
+            authorities,
             api_key,
             correlation_variable,
             installation,
@@ -100,7 +103,7 @@ impl HappyRobot {
             connect_timeout,
         } = options;
         let base_url = parse_base_url(&base_url)?;
-        let http = Http::new(&api_key, Timeouts { request: request_timeout, connect: connect_timeout })?;
+        let http = Http::new(&api_key, &authorities, Timeouts { request: request_timeout, connect: connect_timeout })?;
         let tokens = Tokens { variable: correlation_variable, installation };
         let words = Words::new(api_key);
         let HappyRobotConfig { api, assistants } = config;
@@ -117,6 +120,11 @@ impl HappyRobot {
         let mut variables = self.declared(call).map(|declared| declared.variables.clone()).unwrap_or_default();
         variables.extend(call.variables.iter().map(|(name, value)| (name.clone(), value.clone())));
         variables
+    }
+
+    /// The account's name.
+    pub fn account(&self) -> &AccountName {
+        &self.account
     }
 
     /// The address of one thing. Segments are escaped, and never climb.
