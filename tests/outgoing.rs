@@ -6,18 +6,21 @@
 #[expect(dead_code, reason = "the stage is shared with other tests")]
 #[path = "store_postgres/fixture.rs"]
 mod fixture;
+#[expect(dead_code, reason = "shared with other tests")]
 #[path = "support/receiver.rs"]
 mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fixture::{MINUTE, World, account, now};
 use jiff::{SignedDuration, Timestamp};
 use outdial::adapter::clock::ScaledClock;
 use outdial::adapter::outgoing::Outgoing;
+use outdial::adapter::postgres::backlog::{backlogs, give_up_older, sweep_events};
 use outdial::adapter::postgres::connect::MIGRATOR;
-use outdial::adapter::postgres::outgoing::{Fate, Told, note_told, sweep_events, take_events};
+use outdial::adapter::postgres::outgoing::{Fate, Told, note_told, take_events};
 use outdial::config::WebhookConfig;
 use outdial::domain::campaign::CampaignState;
 use outdial::domain::id::CampaignId;
@@ -27,6 +30,7 @@ use receiver::{Manner, Receiver, SECRET};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A stage whose campaign 1 tells `crm` what it is told to.
 async fn telling(pool: PgPool, notify: Value) -> World {
@@ -42,7 +46,8 @@ async fn telling(pool: PgPool, notify: Value) -> World {
 }
 
 fn webhook(url: String, allow_private: bool) -> WebhookConfig {
-    WebhookConfig { url: SecretString::from(url), secret: SecretString::from(SECRET), allow_private }
+    let (url, secret) = (SecretString::from(url), SecretString::from(SECRET));
+    WebhookConfig { url, secret, allow_private, authorities: Vec::new() }
 }
 
 fn post(world: &World, webhooks: &[(&str, &Receiver)]) -> Outgoing {
@@ -311,4 +316,98 @@ async fn old_events_go_and_those_of_nobody_are_given_up(pool: PgPool) {
     assert_eq!(world.count("select count(*) from outgoing_event").await, 3, "those that were given up stay longer");
     sweep(24 * 31).await;
     assert_eq!(world.count("select count(*) from outgoing_event").await, 1, "one still waits");
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn what_waits_for_a_receiver_that_is_gone_does_not_grow_for_ever(pool: PgPool) {
+    let world = telling(pool, json!({"webhook": "crm"})).await;
+    let now: jiff_sqlx::Timestamp =
+        sqlx::query_scalar("select clock_timestamp()").fetch_one(&world.pool).await.unwrap();
+    let now = now.to_jiff();
+    let day_ago = now - SignedDuration::from_hours(24);
+    for (webhook, count) in [("crm", 3), ("other", 1)] {
+        add_events(&world, webhook, count).await;
+    }
+    world
+        .run(
+            "update outgoing_event set created_at = created_at - interval '25 hours',
+                retry_at = retry_at - case when outgoing_event_id = 1 then interval '1 hour' else interval '25 hours' end",
+        )
+        .await;
+    add_events(&world, "crm", 1).await;
+    assert_eq!(give_up_older(&world.pool, "crm", day_ago, now, "down").await.unwrap(), 2);
+    let found = backlogs(&world.pool, &["crm".to_owned(), "idle".to_owned()]).await.unwrap();
+    let [crm, idle] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((crm.campaigns, crm.waiting, crm.given_up, crm.problem.as_deref()), (1, 2, 2, Some("down")));
+    assert!(crm.oldest_at.is_some_and(|oldest_at| oldest_at < day_ago), "one is on its way to be sent again: {crm:?}");
+    assert_eq!((idle.campaigns, idle.waiting, idle.given_up, idle.oldest_at), (0, 0, 0, None));
+    // One that campaigns name is found without the configuration, too, as long as they go on.
+    assert_eq!(backlogs(&world.pool, &[]).await.unwrap().len(), 1);
+    world.run("update campaign set state = 'finished'").await;
+    assert!(backlogs(&world.pool, &[]).await.unwrap().is_empty());
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn an_attempt_that_is_written_down_ended_is_told_too(pool: PgPool) {
+    let world = telling(pool, json!({"webhook": "crm"})).await;
+    world
+        .run(
+            "insert into attempt (attempt_id, campaign_id, lead_id, attempt_no, tries, phone, account, assistant_id, epoch,
+                intent_at, evidence, ended_at, outcome)
+             select md5(n::text)::uuid, 1, n, 1, 0, '+4930100000' || n, 'main', '1', 1, now(), 'x',
+                case when n = 1 then now() end, case when n = 1 then 'unknown' end
+             from generate_series(1, 2) n",
+        )
+        .await;
+    assert_eq!(world.count("select count(*) from outgoing_event where lead_id = 1").await, 1);
+    assert_eq!(world.count("select count(*) from outgoing_event").await, 1);
+}
+
+/// A receiver with a certificate of a private authority.
+async fn private_receiver() -> std::net::SocketAddr {
+    use rustls::pki_types::pem::PemObject;
+    let certificate = rustls::pki_types::CertificateDer::from_pem_slice(include_bytes!("fixtures/tls/server.pem")).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(include_bytes!("fixtures/tls/server.key")).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that does not trust us goes away during the handshake.
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut request = [0; 8192];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    address
+}
+
+#[sqlx::test(migrator = "MIGRATOR")]
+async fn a_certificate_is_believed_only_with_its_authority(pool: PgPool) {
+    let world = telling(pool, json!({"webhook": "crm"})).await;
+    let url = format!("https://{}/", private_receiver().await);
+    let strict = webhook(url.clone(), true);
+    let authorities = reqwest::Certificate::from_pem_bundle(include_bytes!("fixtures/tls/authority.pem")).unwrap();
+    let trusting = WebhookConfig { authorities, ..webhook(url, true) };
+    add_events(&world, "strict", 1).await;
+    add_events(&world, "trusting", 1).await;
+    let webhooks = BTreeMap::from([("strict".to_owned(), strict), ("trusting".to_owned(), trusting)]);
+    let outgoing = Outgoing::start(&world.pool, ScaledClock::identity(), &webhooks).ok().unwrap();
+    delivered(&world, 1).await;
+    until("the certificate is refused", Duration::from_secs(20), async || {
+        let refused = "select count(*) from outgoing_event
+            where webhook = 'strict' and problem like '%certificate%' and delivered_at is null";
+        world.count(refused).await == 1
+    })
+    .await;
+    outgoing.stop().await;
 }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
+#[expect(dead_code, reason = "shared with other tests")]
 #[path = "support/receiver.rs"]
 mod receiver;
 

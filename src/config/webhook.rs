@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use reqwest::Url;
+use reqwest::{Certificate, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::secret;
+use super::{account, secret};
 use crate::domain::definition::NAME_CHARS_MAX;
 use crate::domain::document::Cursor;
 
@@ -22,6 +22,8 @@ pub struct WebhookConfig {
     pub secret: SecretString,
     /// Whether the receiver may be at an address that is not public.
     pub allow_private: bool,
+    /// Certificate authorities that are trusted for it besides the machine's.
+    pub authorities: Vec<Certificate>,
 }
 
 /// Reads the section.
@@ -48,8 +50,9 @@ fn read(cursor: &Cursor<'_>) -> Option<WebhookConfig> {
     let url = secret::required(&fields, "url", "url_file");
     let secret = secret::required(&fields, "secret", "secret_file");
     let allow_private = fields.or("allow_private", false, |cursor| cursor.boolean());
+    let authorities = fields.or("ca_file", Vec::new(), |cursor| account::read_authorities(&cursor));
     fields.close();
-    let (url, secret, allow_private) = (url?, secret?, allow_private?);
+    let (url, secret, allow_private, authorities) = (url?, secret?, allow_private?, authorities?);
     if secret.expose().chars().count() < SECRET_CHARS_MIN {
         return secret.cursor.problem(
             format_args!("must have at least {SECRET_CHARS_MIN} characters"),
@@ -59,7 +62,7 @@ fn read(cursor: &Cursor<'_>) -> Option<WebhookConfig> {
     if let Err((problem, remedy)) = check_url(url.value.expose_secret(), allow_private) {
         return url.cursor.problem(problem, remedy);
     }
-    Some(WebhookConfig { url: url.value, secret: secret.value, allow_private })
+    Some(WebhookConfig { url: url.value, secret: secret.value, allow_private, authorities })
 }
 
 fn check_url(text: &str, allow_private: bool) -> Result<(), (&'static str, &'static str)> {

@@ -45,6 +45,15 @@ async fn dialing_goes_on_while_the_receiver_hangs_and_nothing_is_lost_with_the_d
 
     world.kill().await;
     let before = receiver.got().len();
+    // Killed once more between answers of the receiver and their record.
+    receiver.turn(Manner::Slow(200, 200));
+    world.start().await;
+    eventually("some arrive", Duration::from_secs(60), || async {
+        let arrived = receiver.got().len() - before;
+        if arrived > 0 { Ok(()) } else { Err("nothing arrived".to_owned()) }
+    })
+    .await;
+    world.kill().await;
     receiver.turn(Manner::Status(200));
     world.start().await;
     let world_ref = &world;

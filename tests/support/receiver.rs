@@ -20,6 +20,8 @@ pub const SECRET: &str = "a-secret-for-these-tests";
 pub enum Manner {
     /// Answers with this status.
     Status(u16),
+    /// Answers with this status after so many milliseconds.
+    Slow(u16, u64),
     /// Sends elsewhere.
     Redirect(String),
     /// Never answers.
@@ -114,6 +116,10 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
     shared.got.lock().unwrap().push(Got { headers, body });
     match manner {
         Manner::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Manner::Slow(status, wait_ms) => {
+            tokio::time::sleep(std::time::Duration::from_millis(wait_ms)).await;
+            StatusCode::from_u16(status).unwrap().into_response()
+        }
         Manner::Redirect(to) => (StatusCode::TEMPORARY_REDIRECT, [("location", to)]).into_response(),
         Manner::Hang => std::future::pending().await,
         Manner::Babble => {

@@ -7,9 +7,10 @@
 
 mod letter;
 mod sender;
+mod standing;
+mod sweep;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,23 +19,32 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error};
 
 use crate::adapter::clock::ScaledClock;
+use crate::adapter::postgres::backlog::give_up_older;
 use crate::adapter::postgres::connect;
-use crate::adapter::postgres::outgoing::{Fate, OutgoingEvent, Told, note_told, sweep_events, take_events};
+use crate::adapter::postgres::outgoing::{Fate, OutgoingEvent, Told, note_told, take_events};
 use crate::config::WebhookConfig;
+use crate::port::chain::Chain;
+use crate::port::metric;
 use crate::port::store::StoreError;
 
 pub use sender::SenderError;
 use sender::{NotTaken, Sender};
+use standing::Standing;
+use sweep::Sweep;
 
+/// Connections to the database where there is a webhook: statements are short, and nobody waits for them but receivers.
+pub const CONNECTIONS: u32 = 1;
 /// Events of one webhook that are on their way at once.
 const SENDING_MAX: u32 = 16;
 /// Between two looks for events, when there were none: soon enough for people who watch, rare enough to cost nothing.
 const IDLE: Duration = Duration::from_millis(500);
 /// After a round in which nothing arrived, the next waits; twice as long each time, up to this.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Between two tries of the database, which the passes look after.
+const DATABASE_PAUSE: Duration = Duration::from_secs(2);
 /// An event that was taken belongs to its taker for so long: three times what a round can last.
 const TAKEN_FOR: SignedDuration = SignedDuration::from_secs(30);
 /// The first wait before an event is sent again; twice as long each time.
@@ -43,8 +53,9 @@ const RETRY_FIRST: SignedDuration = SignedDuration::from_secs(1);
 const RETRY_MAX: SignedDuration = SignedDuration::from_hours(1);
 /// An event that is as old as this and fails again is given up.
 const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
-/// Between two sweeps.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Once nothing has arrived for so long, events as old as that are given up untried: a few are tried in each round, and
+/// what waits for a receiver that is gone must not grow for ever. A daemon that was off for days tries first.
+const UNTRIED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 /// How long a stop waits for what is on its way.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -52,11 +63,13 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 pub struct Outgoing {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
-    pool: PgPool,
+    /// A connection of its own, where there is anything to send.
+    pool: Option<PgPool>,
 }
 
 impl Outgoing {
-    /// Starts a task for each webhook, and one that sweeps. `pool` only says where the database is.
+    /// Starts a task for each webhook, which share one more connection to the database of `pool`, and one that sweeps, on
+    /// `pool` itself.
     ///
     /// # Errors
     /// When nothing can be sent to a webhook, with its name.
@@ -69,14 +82,14 @@ impl Outgoing {
             .iter()
             .map(|(name, config)| Ok((name.clone(), Sender::new(config).map_err(|problem| (name.clone(), problem))?)))
             .collect::<Result<Vec<_>, _>>()?;
-        let options = (*pool.connect_options()).clone().application_name("outdial webhooks");
-        let pool = connect::pool(options, 1);
         let stop = CancellationToken::new();
-        let names: Vec<String> = webhooks.keys().cloned().collect();
-        let mut tasks = vec![tokio::spawn(sweep(pool.clone(), clock, names, stop.clone()))];
+        let sweep = Sweep::new(pool.clone(), clock, webhooks.keys().cloned().collect());
+        let mut tasks = vec![tokio::spawn(sweep.run(stop.clone()))];
+        let options = (*pool.connect_options()).clone().application_name("outdial webhooks");
+        let pool = (!senders.is_empty()).then(|| connect::pool(options, CONNECTIONS));
         for (name, sender) in senders {
-            let post = Post { name, sender, pool: pool.clone(), clock, stop: stop.clone() };
-            tasks.push(tokio::spawn(Arc::new(post).run()));
+            let pool = pool.clone().expect("there is one where there are senders");
+            tasks.push(tokio::spawn(Post { name, sender, pool, clock, stop: stop.clone() }.run()));
         }
         Ok(Self { stop, tasks, pool })
     }
@@ -89,7 +102,9 @@ impl Outgoing {
             aborts.iter().for_each(tokio::task::AbortHandle::abort);
         }
         // A private server cannot stop while somebody is connected.
-        _ = tokio::time::timeout(STOP_WITHIN, self.pool.close()).await;
+        if let Some(pool) = self.pool {
+            _ = tokio::time::timeout(STOP_WITHIN, pool.close()).await;
+        }
     }
 }
 
@@ -103,15 +118,20 @@ struct Post {
 }
 
 impl Post {
-    async fn run(self: Arc<Self>) {
+    async fn run(self) {
         let mut standing = Standing::default();
         loop {
             let pause = match self.round(&mut standing).await {
                 Ok(pause) => pause,
-                Err(problem) => {
-                    // The passes tell of a database that is away; nothing is lost.
-                    debug!(webhook = %self.name, "Events for webhook {} wait: {problem}", self.name);
-                    PAUSE_MAX.min(IDLE * 4)
+                // The passes tell of a database that is away; nothing is lost.
+                Err(problem @ (StoreError::Unavailable(_) | StoreError::CommitUnknown(_))) => {
+                    debug!(error = %Chain(&problem), webhook = %self.name, "Events for webhook {} wait", self.name);
+                    DATABASE_PAUSE
+                }
+                Err(problem @ (StoreError::Inconsistent { .. } | StoreError::Refused(_))) => {
+                    let error = Chain(&problem);
+                    error!(%error, webhook = %self.name, "Events for webhook {} wait: a person must look", self.name);
+                    PAUSE_MAX
                 }
             };
             tokio::select! {
@@ -137,49 +157,50 @@ impl Post {
             .map(|(event, sent)| Told { key: event.key, sendings: event.sendings, fate: fate(event, sent, now) })
             .collect();
         note_told(&self.pool, &told, now).await?;
-        let given_up = told.iter().filter(|told| matches!(told.fate, Fate::GivenUp { .. })).count();
         let problem = sent.iter().find_map(|sent| sent.as_ref().err());
-        if given_up > 0 {
+        let delivered = self.count(&told);
+        let given_up = told.iter().filter(|told| matches!(told.fate, Fate::GivenUp { .. })).count() as u64;
+        self.tell_given_up(given_up, problem);
+        let pause = standing.after(&self.name, now, events.len(), delivered, problem);
+        if standing.failing_for(now) >= UNTRIED_AFTER {
             let why = problem.map(ToString::to_string).unwrap_or_default();
-            error!(
-                webhook = %self.name, given_up,
-                "Webhook {} was not reached for a day: {given_up} events are given up: {why}", self.name
-            );
+            let given_up = give_up_older(&self.pool, &self.name, now - GIVE_UP_AFTER, now, &why).await?;
+            metric::OUTGOING.add([&self.name, "given_up"], given_up);
+            self.tell_given_up(given_up, problem);
         }
-        let delivered = sent.iter().filter(|sent| sent.is_ok()).count();
-        Ok(standing.after(&self.name, events.len(), delivered, problem))
+        Ok(pause)
+    }
+
+    /// Counts what became of a round, and answers how many were delivered.
+    fn count(&self, told: &[Told]) -> usize {
+        let (mut delivered, mut not_taken, mut given_up) = (0, 0, 0);
+        for told in told {
+            match told.fate {
+                Fate::Delivered => delivered += 1,
+                Fate::Again { .. } => not_taken += 1,
+                Fate::GivenUp { .. } => given_up += 1,
+            }
+        }
+        for (result, count) in [("delivered", delivered), ("not_taken", not_taken), ("given_up", given_up)] {
+            metric::OUTGOING.add([&self.name, result], count as u64);
+        }
+        delivered
+    }
+
+    fn tell_given_up(&self, given_up: u64, problem: Option<&NotTaken>) {
+        if given_up == 0 {
+            return;
+        }
+        let why = problem.map(ToString::to_string).unwrap_or_default();
+        error!(
+            webhook = %self.name, given_up,
+            "Webhook {} did not take {given_up} events within a day; they are given up: {why}", self.name
+        );
     }
 
     async fn send(&self, event: &OutgoingEvent) -> Result<(), NotTaken> {
         let body = Bytes::from(letter::body(event).to_string());
         self.sender.send(event.event_id, event.kind, body, self.clock.real_now()).await
-    }
-}
-
-/// What is known of a receiver.
-#[derive(Default)]
-struct Standing {
-    /// Rounds in a row in which nothing arrived.
-    failed: u32,
-}
-
-impl Standing {
-    /// Takes in a round, tells what has changed, and says how long to wait.
-    fn after(&mut self, name: &str, taken: usize, delivered: usize, problem: Option<&NotTaken>) -> Duration {
-        if delivered > 0 {
-            if self.failed > 0 {
-                info!(webhook = %name, "Webhook {name} takes events again");
-            }
-            self.failed = 0;
-            return if taken >= SENDING_MAX as usize { Duration::ZERO } else { IDLE };
-        }
-        if self.failed == 0
-            && let Some(problem) = problem
-        {
-            warn!(webhook = %name, "Webhook {name} takes no events; they are sent again for a day: {problem}");
-        }
-        self.failed = self.failed.saturating_add(1);
-        (IDLE * 2_u32.saturating_pow(self.failed)).min(PAUSE_MAX)
     }
 }
 
@@ -198,23 +219,6 @@ fn fate(event: &OutgoingEvent, sent: &Result<(), NotTaken>, now: Timestamp) -> F
 fn wait_after(sendings: u32) -> SignedDuration {
     let factor = 1_i32 << sendings.saturating_sub(1).min(12);
     (RETRY_FIRST * factor).min(RETRY_MAX)
-}
-
-async fn sweep(pool: PgPool, clock: ScaledClock, webhooks: Vec<String>, stop: CancellationToken) {
-    loop {
-        match sweep_events(&pool, &webhooks, clock.real_now()).await {
-            Ok(0) => {}
-            Ok(given_up) => {
-                error!(given_up, "{given_up} events are given up: no daemon has the webhook that their campaigns name");
-            }
-            Err(problem) => debug!("Old events are removed later: {problem}"),
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
-        }
-    }
 }
 
 #[cfg(test)]
@@ -256,15 +260,5 @@ mod tests {
         assert_eq!(fate(&event(1), &Ok(()), at(48)), Fate::Delivered);
         let asked = fate(&event(1), &failed(Some(Duration::from_secs(60))), at(0));
         assert!(matches!(asked, Fate::Again { at: again, .. } if again == at(0) + SignedDuration::from_mins(1)));
-    }
-
-    #[test]
-    fn a_receiver_that_is_down_is_asked_ever_more_rarely() {
-        let problem = NotTaken { problem: "down".to_owned(), retry_after: None };
-        let mut standing = Standing::default();
-        let pauses: Vec<_> = (0..8).map(|_| standing.after("crm", 16, 0, Some(&problem)).as_secs()).collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(standing.after("crm", 16, 1, Some(&problem)), Duration::ZERO, "there may be more");
-        assert_eq!(standing.after("crm", 3, 3, None), IDLE);
     }
 }

@@ -76,6 +76,7 @@ impl Sender {
             .retry(retry::never())
             .referer(false)
             .no_proxy()
+            .tls_certs_merge(config.authorities.iter().cloned())
             .dns_resolver(Vetted { allow_private: config.allow_private })
             .timeout(REQUEST_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -199,7 +200,8 @@ mod tests {
     }
 
     fn config(url: &str, allow_private: bool) -> WebhookConfig {
-        WebhookConfig { url: SecretString::from(url), secret: SecretString::from("a-secret-of-sixteen"), allow_private }
+        let (url, secret) = (SecretString::from(url), SecretString::from("a-secret-of-sixteen"));
+        WebhookConfig { url, secret, allow_private, authorities: Vec::new() }
     }
 
     /// Sends to a server that counts who connects to it.

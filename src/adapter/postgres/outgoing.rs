@@ -4,7 +4,7 @@
 //! its sending must have come to an end, so that what a lost daemon had is taken by another. An event may thus be sent
 //! more than once, and is never lost. Times are real ones, given by the caller.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -17,14 +17,6 @@ use super::storable::storable;
 use crate::domain::notice::NoticeKind;
 use crate::port::store::StoreError;
 
-/// Delivered events are kept so long, for people who look for one.
-const DELIVERED_KEPT: SignedDuration = SignedDuration::from_hours(24 * 7);
-/// Events that were given up are kept so long.
-const GIVEN_UP_KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);
-/// An event for a webhook of another daemon's configuration is left to it for so long.
-const OTHERS_LEFT_FOR: SignedDuration = SignedDuration::from_hours(48);
-/// Rows one statement removes or gives up.
-const SWEEP_BATCH: i64 = 5_000;
 /// Longest problem that is kept, in characters.
 const PROBLEM_CHARS_MAX: usize = 500;
 
@@ -258,9 +250,7 @@ pub async fn note_told(pool: &PgPool, told: &[Told], now: Timestamp) -> Result<(
     let problems: Vec<Option<String>> = told
         .iter()
         .map(|told| match &told.fate {
-            Fate::Again { problem, .. } | Fate::GivenUp { problem } => {
-                Some(storable(&problem.chars().take(PROBLEM_CHARS_MAX).collect::<String>()))
-            }
+            Fate::Again { problem, .. } | Fate::GivenUp { problem } => Some(kept(problem)),
             Fate::Delivered => None,
         })
         .collect();
@@ -296,55 +286,7 @@ pub async fn note_told(pool: &PgPool, told: &[Told], now: Timestamp) -> Result<(
     Ok(())
 }
 
-/// Removes events that are old and done with, and gives up those that no configuration sends: `webhooks` are ours.
-/// Answers how many were given up.
-///
-/// # Errors
-/// When the database cannot be written.
-pub async fn sweep_events(pool: &PgPool, webhooks: &[String], now: Timestamp) -> Result<u64, StoreError> {
-    let before = |span| now.saturating_sub(span).expect("a duration without calendar units saturates").to_sqlx();
-    let mut connection = acquire(pool).await?;
-    sqlx::query!(
-        r#"
-        with old as materialized (
-            select outgoing_event_id
-            from outgoing_event
-            where retry_at is null and created_at < $1::timestamptz
-                and (given_up_at is null or created_at < $2::timestamptz)
-            order by created_at
-            limit $3
-            for update skip locked
-        )
-        delete from outgoing_event e using old where e.outgoing_event_id = old.outgoing_event_id
-        "#,
-        before(DELIVERED_KEPT) as _,
-        before(GIVEN_UP_KEPT) as _,
-        SWEEP_BATCH,
-    )
-    .execute(&mut *connection)
-    .await
-    .map_err(writing)?;
-    let given_up = sqlx::query!(
-        r#"
-        with nobodys as materialized (
-            select outgoing_event_id
-            from outgoing_event
-            where retry_at < $2::timestamptz and created_at < $2::timestamptz and webhook <> all($1::text[])
-            limit $3
-            for update skip locked
-        )
-        update outgoing_event e
-        set retry_at = null, given_up_at = $4::timestamptz, problem = 'no daemon has this webhook in its configuration'
-        from nobodys n
-        where e.outgoing_event_id = n.outgoing_event_id
-        "#,
-        webhooks as _,
-        before(OTHERS_LEFT_FOR) as _,
-        SWEEP_BATCH,
-        now.to_sqlx() as _,
-    )
-    .execute(&mut *connection)
-    .await
-    .map_err(writing)?;
-    Ok(given_up.rows_affected())
+/// A problem as the column holds it.
+pub(super) fn kept(problem: &str) -> String {
+    storable(&problem.chars().take(PROBLEM_CHARS_MAX).collect::<String>())
 }
