@@ -81,6 +81,18 @@ async fn each_violation_is_found_by_its_check_and_by_no_other(pool: PgPool) {
     assert!(unplanted.is_empty(), "nothing shows that these find anything: {unplanted:?}");
 }
 
+/// What a database had lost and the provider's list gave back has neither its evidence nor its tries.
+#[sqlx::test]
+async fn what_was_restored_is_no_violation(pool: PgPool) {
+    fill(&pool, 1_000).await;
+    let restored = "update attempt set evidence = 'found in the provider''s list', tries = 0 where attempt_no = 2";
+    run(&pool, restored).await;
+    let whole = subject();
+    assert_eq!(found(&audit(&pool, &whole).await.unwrap()), []);
+    let since = Some(whole.now - SignedDuration::from_hours(30));
+    assert_eq!(found(&audit(&pool, &Subject { since, recent_only: true, ..whole }).await.unwrap()), []);
+}
+
 #[sqlx::test]
 async fn what_happened_lately_is_judged_without_the_rest(pool: PgPool) {
     fill(&pool, 1_000).await;

@@ -161,7 +161,7 @@ fn broken_links(path: &Path, text: &str) -> Vec<String> {
             let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
             let file = if file.is_empty() { path.to_owned() } else { path.parent().unwrap().join(file) };
             let anchored = || anchors(&fs::read_to_string(&file).unwrap()).contains(anchor);
-            if !file.exists() || !anchor.is_empty() && !(file.is_file() && anchored()) {
+            if !file.exists() || !(anchor.is_empty() || file.is_file() && anchored()) {
                 broken.push(format!("{}: {target}", path.display()));
             }
         }

@@ -35,3 +35,34 @@ macro_rules! play {
 }
 
 play!(report answer leads campaign cron phone);
+
+/// The libraries that outdial is built with, by its entry in a lock file.
+fn dependencies(lock: &str) -> Vec<String> {
+    let lock = fs::read_to_string(lock).unwrap();
+    let entry = lock.split("[[package]]").find(|entry| entry.contains("\nname = \"outdial\"\n")).unwrap();
+    let names = entry.split_once("dependencies = [").unwrap().1.split_once(']').unwrap().0;
+    names.lines().map(|line| line.trim().trim_matches(['"', ',']).to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
+/// `make fuzz` builds with `--locked`: a dependency that is new in one lock file only would stop it. What only tests need
+/// is in the first alone.
+#[test]
+fn the_lock_file_of_the_fuzzer_has_every_dependency() {
+    let (all, locked) = (dependencies("Cargo.lock"), dependencies("fuzz/Cargo.lock"));
+    let named = |name: &String| name.split(' ').next().unwrap().to_owned();
+    let all: Vec<String> = all.iter().map(named).collect();
+    let strange: Vec<String> = locked.iter().map(named).filter(|name| !all.contains(name)).collect();
+    assert_eq!(strange, Vec::<String>::new());
+    let manifest = fs::read_to_string("Cargo.toml").unwrap();
+    let section = manifest.split_once("\n[dependencies]\n").unwrap().1;
+    let section = section.split_once("\n[").map_or(section, |(section, _)| section);
+    let wanted = section.lines().filter_map(|line| line.split_once([' ', '.', '='])).map(|(name, _)| name);
+    let wanted = wanted.filter(|name| !name.is_empty() && !name.starts_with(['#', ' ', '}', ']', '"']));
+    let locked: Vec<String> = locked.iter().map(named).collect();
+    let missing: Vec<&str> = wanted.filter(|name| !locked.iter().any(|it| it == name)).collect();
+    assert_eq!(
+        missing,
+        Vec::<&str>::new(),
+        "write fuzz/Cargo.lock anew: cargo metadata --manifest-path fuzz/Cargo.toml"
+    );
+}

@@ -203,6 +203,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Writes what happened since the last call: a line for each campaign and account, unless it would say nothing new.
     pub fn tell_minute(&self, readings: &Readings, minutes: &mut Minutes) {
         let (view, now, tallies) = (self.view(), self.clock.now(), self.tallies());
+        // The daemon's own end is no news of who did nothing: what was said last of them still holds.
+        let ends = self.draining();
         let mut starts_of: BTreeMap<&AccountName, u64> = BTreeMap::new();
         for ((name, campaign_id), tally) in &tallies {
             let before = minutes.before.get(&(name.clone(), *campaign_id));
@@ -219,7 +221,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             }
             let minute = self.minute_of(&view, campaign, name, tally, readings, now);
             let said = minutes.campaigns.entry(campaign.campaign_id).or_default();
-            if said.is_news(minute.content(), happened) {
+            if said.is_news(minute.content(), happened) && (happened || !ends) {
                 minute.tell();
             }
         }
@@ -230,7 +232,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 self.account_stop(&view, account, readings, now).or_else(|| self.account_limit(account, lines, now));
             let rate = lock(&account.pacer).allowed_per_minute(now);
             let content = format!("{lines} {rate} {:?}", limited.as_ref().map(|why| why.reason));
-            if minutes.accounts.entry(name.clone()).or_default().is_news(content, starts > 0) {
+            if minutes.accounts.entry(name.clone()).or_default().is_news(content, starts > 0) && (starts > 0 || !ends) {
                 tell_account(name, starts, lines, account, rate, limited.as_ref());
             }
         }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::fleet::{Accounts, Fleet, REPLICAS};
 use super::proxy::{Link, Mode};
 use super::servers::Server;
+use crate::support::audited::violations;
 use crate::support::judge::{Evidence, misplaced};
 use crate::support::world::{ACCOUNT, Lead, Stage, eventually, merge};
 
@@ -102,6 +103,7 @@ async fn a_synchronous_standby_takes_over_and_nothing_is_lost() {
         evidence.nobody_twice().each_call_has_its_attempt().each_call_has_its_result(false).verdict();
     }
     assert_eq!(misplaced(&fleet.world).await, Vec::<String>::new());
+    assert_eq!(violations(&fleet.world).await, []);
     assert_eq!(fleet.world.alarms(), Vec::<String>::new());
     fleet.strike().await;
 }
@@ -135,6 +137,7 @@ async fn commits_that_a_promotion_loses_ring_nobody_twice() {
         evidence.nobody_twice().each_call_has_its_attempt().each_call_has_its_result(false).verdict();
     }
     assert_eq!(misplaced(&fleet.world).await, Vec::<String>::new());
+    assert_eq!(violations(&fleet.world).await, []);
     let told = |words| !fleet.world.warnings(words).is_empty();
     assert!(told("calls were compared with the attempts"), "no daemon says that the database went back in time");
     assert!(told("was missing in the database and is restored"), "no daemon says what it has restored");

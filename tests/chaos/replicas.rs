@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::fleet::{Accounts, Fleet, REPLICAS};
 use super::proxy::{Mode, Way};
+use crate::support::audited::violations;
 use crate::support::judge::{Evidence, Limits, Windows, misplaced};
 use crate::support::world::{ACCOUNT, Lead, Stage, eventually, merge};
 
@@ -76,6 +77,7 @@ async fn judge(mut fleet: Fleet) {
             .verdict();
     }
     assert_eq!(misplaced(&fleet.world).await, Vec::<String>::new());
+    assert_eq!(violations(&fleet.world).await, []);
     assert_eq!(fleet.world.alarms(), Vec::<String>::new());
     fleet.strike().await;
 }

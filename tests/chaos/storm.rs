@@ -14,6 +14,7 @@ use super::fleet::{Accounts, Fleet, Held, REPLICAS};
 use super::plan::{Harm, Kind, Step, Whom, draw};
 use super::proxy::{Link, Mode, Way};
 use super::servers::{CONNECTIONS_MAX, ROLE};
+use crate::support::audited::violations;
 use crate::support::judge::{Evidence, Limits, Windows, misplaced};
 use crate::support::world::{ACCOUNT, Lead, Stage};
 
@@ -192,6 +193,7 @@ async fn whatever_goes_wrong_nobody_is_rung_twice_and_nothing_is_lost() {
     }
     assert_eq!((summary.doubles, summary.lost), (0, 0), "doubles and lost results");
     assert_eq!(misplaced(&fleet.world).await, Vec::<String>::new());
+    assert_eq!(violations(&fleet.world).await, []);
     assert_eq!(fleet.world.alarms(), Vec::<String>::new());
     for fault in Fault::ALL {
         assert!(met.get(fault.as_str()).is_some_and(|count| *count > 0), "{fault} never happened");

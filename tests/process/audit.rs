@@ -2,43 +2,17 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use outdial::adapter::postgres::audit::{Finding, Subject, audit};
 use outdial::adapter::simulator::{Faults, Span};
-use outdial::domain::campaign::Day;
-use outdial::domain::person::PersonLimits;
 use serde_json::json;
 
-use super::support::world::{Stage, World, dialing_many, eventually};
+use super::support::audited::violations;
+use super::support::world::{Stage, dialing_many, eventually};
 
 const LEADS: usize = 250;
 /// Leads that are done with before something is damaged; few, for a busy machine.
 const DONE: i64 = 50;
 /// How often everything is judged while it happens.
 const LOOKS: u32 = 12;
-
-/// As the command asks, but for limits: a killed daemon's moments of sending are not those of the phones.
-fn subject(world: &World) -> Subject {
-    let now = world.clock.now();
-    Subject {
-        now,
-        since: None,
-        limits_since: now,
-        recent_only: false,
-        clock: world.clock,
-        accounts: Vec::new(),
-        campaigns: Vec::new(),
-        person: PersonLimits {
-            calls_per_day: None,
-            day: Day::Rolling,
-            min_gap_between_campaigns: SignedDuration::ZERO,
-        },
-    }
-}
-
-fn wrong(findings: Vec<Finding>) -> Vec<Finding> {
-    findings.into_iter().filter(|finding| finding.violations > 0 || finding.unanswered.is_some()).collect()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn work_under_way_is_no_violation_and_a_violation_is_told_once() {
@@ -52,7 +26,7 @@ async fn work_under_way_is_no_violation_and_a_violation_is_told_once() {
             world.kill().await;
             world.start().await;
         }
-        let wrong = wrong(audit(&world.database.pool, &subject(&world)).await.unwrap());
+        let wrong = violations(&world).await;
         assert!(wrong.is_empty(), "look {look}: {wrong:#?}");
     }
     let pool = world.database.pool.clone();
@@ -61,7 +35,7 @@ async fn work_under_way_is_no_violation_and_a_violation_is_told_once() {
         if done >= DONE { Ok(()) } else { Err(format!("{done} of {DONE}")) }
     })
     .await;
-    let wrong = wrong(audit(&pool, &subject(&world)).await.unwrap());
+    let wrong = violations(&world).await;
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(world.alarms(), Vec::<String>::new());
 

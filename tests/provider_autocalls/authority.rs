@@ -1,5 +1,7 @@
 //! A provider whose certificate is of a private authority: reached with `ca_file`, and nobody is rung without it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -51,6 +51,9 @@ const PERMIT: Duration = Duration::from_secs(1);
 /// How long a request may leave after its intent, real time: the permit, and the statements between the look at the clock
 /// and the permit, each of which is cut off after ten seconds.
 const INTENT_TO_REQUEST_MAX: Duration = Duration::from_secs(60);
+/// How long before its intent a lead was judged, real time: in between lie the statements that read about leads and persons,
+/// each of which is cut off after ten seconds.
+const JUDGED_BEFORE_MAX: Duration = Duration::from_secs(30);
 /// How far the clocks of two machines that dial may lie apart, real time.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(1);
 /// How far they may for limits on starts, which only one machine has at a time.
@@ -341,12 +344,13 @@ async fn wrong_times(connection: &mut PgConnection, subject: &Subject) -> Result
         .fetch_all(&mut *connection)
         .await
         .map_err(reading)?;
+    let judged_before = subject.clock.real_to_civil(JUDGED_BEFORE_MAX);
     let suspicious: Vec<String> = groups
         .into_iter()
         .filter(|group| {
             let edges = [(group.first_intent_at, group.first_sent_at), (group.last_intent_at, group.last_sent_at)];
             edges.iter().any(|(intent_at, sent_at)| {
-                evidence::wrong(&group.evidence, intent_at.to_jiff(), sent_at.to_jiff()).is_some()
+                evidence::wrong(&group.evidence, judged_before, intent_at.to_jiff(), sent_at.to_jiff()).is_some()
             })
         })
         .map(|group| group.evidence)
@@ -373,7 +377,7 @@ async fn wrong_times(connection: &mut PgConnection, subject: &Subject) -> Result
     let wrong: Vec<Row> = rows
         .into_iter()
         .filter_map(|row| {
-            let detail = evidence::wrong(&row.evidence, row.intent_at.to_jiff(), row.sent_at.to_jiff())?;
+            let detail = evidence::wrong(&row.evidence, judged_before, row.intent_at.to_jiff(), row.sent_at.to_jiff())?;
             Some(Row {
                 attempt_id: Some(row.attempt_id),
                 campaign_id: Some(row.campaign_id),

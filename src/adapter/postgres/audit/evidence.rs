@@ -8,12 +8,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::zone::Zone;
 
+/// Evidence names the minute it was judged in.
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 /// Nobody may be called outside of these hours, local time.
 const LEGAL: Range = Range { from: 9 * 60, to: 20 * 60 };
 
-/// What is wrong with a request that left at `sent_at`, intended at `intent_at`, by its evidence.
-pub(super) fn wrong(evidence: &str, intent_at: Timestamp, sent_at: Timestamp) -> Option<String> {
+/// What is wrong with a request that left at `sent_at`, intended at `intent_at` and judged at most `judged_before` it, by
+/// its evidence.
+pub(super) fn wrong(
+    evidence: &str,
+    judged_before: SignedDuration,
+    intent_at: Timestamp,
+    sent_at: Timestamp,
+) -> Option<String> {
     if evidence.is_empty() {
         return Some("sent without a word on the local time".to_owned());
     }
@@ -25,7 +32,7 @@ pub(super) fn wrong(evidence: &str, intent_at: Timestamp, sent_at: Timestamp) ->
     }
     places
         .iter()
-        .find_map(|place| place.wrong(intent_at, sent_at))
+        .find_map(|place| place.wrong(judged_before, intent_at, sent_at))
         .map(|wrong| format!("{wrong}; judged by: {evidence}"))
 }
 
@@ -84,7 +91,7 @@ impl Place {
         Some(place)
     }
 
-    fn wrong(&self, intent_at: Timestamp, sent_at: Timestamp) -> Option<String> {
+    fn wrong(&self, judged_before: SignedDuration, intent_at: Timestamp, sent_at: Timestamp) -> Option<String> {
         let local = |at: Timestamp| self.zone.tz().to_datetime(at);
         let sent = local(sent_at);
         let shown = sent.strftime("%a %Y-%m-%d %H:%M:%S").to_string();
@@ -92,8 +99,8 @@ impl Place {
             return Some(format!("sent although {} was closed", self.zone));
         }
         let since = local(intent_at).duration_since(self.judged);
-        if since < SignedDuration::ZERO || since >= MINUTE {
-            return Some(format!("intended {}, in {} another minute than the one judged", intent_at, self.zone));
+        if since < SignedDuration::ZERO || since >= MINUTE + judged_before {
+            return Some(format!("intended {}, in {} not when it was judged", intent_at, self.zone));
         }
         let minute = minute_of(sent.time());
         if self.legal && !LEGAL.holds(minute) {
@@ -141,7 +148,7 @@ mod tests {
 
     #[track_caller]
     fn check(evidence: &str, intent_at: &str, sent_at: &str, expected: Option<&str>) {
-        let found = wrong(evidence, intent_at.parse().unwrap(), sent_at.parse().unwrap());
+        let found = wrong(evidence, SignedDuration::from_secs(2), intent_at.parse().unwrap(), sent_at.parse().unwrap());
         match expected {
             None => assert_eq!(found, None),
             Some(part) => assert!(found.as_ref().is_some_and(|found| found.contains(part)), "{found:?}"),
@@ -158,7 +165,9 @@ mod tests {
     #[test]
     fn wrong_times_are_found() {
         check(BERLIN, "2026-03-02T09:14:05Z", "2026-03-02T11:00:00Z", Some("outside of the window"));
-        check(BERLIN, "2026-03-02T10:14:05Z", "2026-03-02T10:14:06Z", Some("another minute"));
+        check(BERLIN, "2026-03-02T09:15:01Z", "2026-03-02T09:15:06Z", None);
+        check(BERLIN, "2026-03-02T09:15:02Z", "2026-03-02T09:15:06Z", Some("not when it was judged"));
+        check(BERLIN, "2026-03-02T09:13:59Z", "2026-03-02T09:14:00Z", Some("not when it was judged"));
         check(TWO, "2026-03-06T14:30:00Z", "2026-03-06T13:59:00Z", Some("outside of the legal hours"));
         check(NIGHT, "2026-03-03T00:30:30Z", "2026-03-03T01:00:00Z", Some("outside of the window"));
         let closed = BERLIN.replace("window 09:00-12:00", "no window");

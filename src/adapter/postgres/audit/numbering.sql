@@ -1,5 +1,5 @@
--- Each attempt's forerunner has the number before it; its key is put together as in identity.sql. Only who was called
--- more than once has one, so the rest costs no look-up.
+-- Each attempt's forerunner has the number before it. Only who was called more than once has one, so the rest costs no
+-- look-up.
 with found as materialized (
     select a.attempt_id, a.campaign_id, a.lead_id, a.phone,
         case
@@ -9,11 +9,10 @@ with found as materialized (
         end as detail
     from attempt a
     cross join (select number::bigint as installation from installation) i
-    left join attempt p on p.attempt_id = encode(
-        int8send((a.campaign_id << 32) | ((a.lead_id >> 32) << 16) | 32768 | ((a.lead_id >> 20) & 4095))
-        || int8send((-9223372036854775808) | ((a.lead_id & 1048575) << 42) | ((a.attempt_no::bigint - 1) << 26)
-            | i.installation), 'hex')::uuid
+    left join attempt p on p.attempt_id = attempt_id_of(i.installation, a.campaign_id, a.lead_id, a.attempt_no - 1)
     where a.intent_at >= $3 and a.attempt_no > 1
+        -- What the database had lost and the provider's list gave back came without its tries.
+        and 'found in the provider''s list' not in (a.evidence, coalesce(p.evidence, ''))
         -- Who is put back by hand begins with 0 tries again.
         and (p.outcome is null or a.tries not in (0, p.tries
             + (p.outcome in ('answered', 'voicemail', 'no_answer', 'busy', 'failed', 'unknown'))::integer))

@@ -1,7 +1,11 @@
 with attempted as (
     select attempt_id, campaign_id, lead_id, phone, intent_at, sent_at,
         -- Until when the phone may have rung for it. What is open is judged by begun_while_open.sql.
-        case when outcome in ('answered', 'voicemail', 'no_answer', 'busy', 'failed', 'unknown') then ended_at end as until,
+        -- When one ended that the database had lost is known from its result only.
+        case
+            when outcome = 'unknown' and evidence = 'found in the provider''s list' then null
+            when outcome in ('answered', 'voicemail', 'no_answer', 'busy', 'failed', 'unknown') then ended_at
+        end as until,
         -- Noted as the intent's own moment, because whoever sent it was killed, it may have left a little later.
         case when sent_at > intent_at then sent_at else intent_at + $5::interval end as left_at
     from attempt

@@ -18,20 +18,16 @@ with pair as materialized (
         end as detail
     from place q
     cross join (select number::bigint as installation from installation) i
-    left join attempt p on q.attempt_no > 1 and p.attempt_id = encode(
-        int8send((q.campaign_id << 32) | ((q.lead_id >> 32) << 16) | 32768 | ((q.lead_id >> 20) & 4095))
-        || int8send((-9223372036854775808) | ((q.lead_id & 1048575) << 42) | ((q.attempt_no::bigint - 1) << 26)
-            | i.installation), 'hex')::uuid
-    left join attempt x on x.attempt_id = encode(
-        int8send((q.campaign_id << 32) | ((q.lead_id >> 32) << 16) | 32768 | ((q.lead_id >> 20) & 4095))
-        || int8send((-9223372036854775808) | ((q.lead_id & 1048575) << 42) | (q.attempt_no::bigint << 26)
-            | i.installation), 'hex')::uuid
+    left join attempt p on q.attempt_no > 1 and p.attempt_id = attempt_id_of(i.installation, q.campaign_id, q.lead_id, q.attempt_no - 1)
+    left join attempt x on x.attempt_id = attempt_id_of(i.installation, q.campaign_id, q.lead_id, q.attempt_no)
     where x.attempt_id is not null
         or case
             when q.attempt_no = 1 then q.tries <> 0
             when p.attempt_id is null then true
             -- An open one and a second place: places.sql tells.
             when p.outcome is null then false
+            -- What the database had lost and the provider's list gave back came without its tries.
+            when p.evidence = 'found in the provider''s list' then false
             -- Who is put back by hand begins with 0 tries again.
             else q.tries not in (0, p.tries
                 + (p.outcome in ('answered', 'voicemail', 'no_answer', 'busy', 'failed', 'unknown'))::integer)
