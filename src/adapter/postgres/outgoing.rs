@@ -1,6 +1,6 @@
 //! Facts that are to be told: which wait, what they say, and what came of telling them.
 //!
-//! Triggers write them (migration 0010). No row stays locked while an event is sent: whoever takes one puts it off until
+//! Triggers write them (migration 0011). No row stays locked while an event is sent: whoever takes one puts it off until
 //! its sending must have come to an end, so that what a lost daemon had is taken by another. An event may thus be sent
 //! more than once, and is never lost. Times are real ones, given by the caller.
 
