@@ -479,7 +479,7 @@ fn the_reference_states_the_defaults_of_an_account() {
                 .any(|key| line.contains(key))
         })
     };
-    assert_eq!(secret_lines.len(), 9, "{secret_lines:?}");
+    assert_eq!(secret_lines.len(), 12, "{secret_lines:?}");
     let other = other.join("\n").replace("postgres://outdial@localhost/outdial", "embedded");
     let (clockless, _) = other.split_once("\nclock:").expect("the clock comes last");
     let mut stated = Case::new().file("a.yaml", clockless).accepted();

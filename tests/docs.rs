@@ -206,16 +206,8 @@ fn a_broken_link_is_found() {
 // ---- SQL -----------------------------------------------------------------------------------------------------------
 
 /// Relations that docs/sql.md describes.
-const DESCRIBED: [&str; 8] = [
-    "lead_list",
-    "lead",
-    "campaign",
-    "suppression",
-    "stop_order",
-    "campaign_progress",
-    "call_log",
-    "outgoing_event",
-];
+const DESCRIBED: [&str; 8] =
+    ["lead_list", "lead", "campaign", "suppression", "stop_order", "campaign_progress", "call_log", "outgoing_event"];
 
 /// Columns with their types, as the document lists them: by the heading they stand under.
 fn listed_columns(document: &str) -> BTreeSet<(String, String, String)> {

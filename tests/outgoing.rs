@@ -366,7 +366,8 @@ async fn an_attempt_that_is_written_down_ended_is_told_too(pool: PgPool) {
 /// A receiver with a certificate of a private authority.
 async fn private_receiver() -> std::net::SocketAddr {
     use rustls::pki_types::pem::PemObject;
-    let certificate = rustls::pki_types::CertificateDer::from_pem_slice(include_bytes!("fixtures/tls/server.pem")).unwrap();
+    let certificate =
+        rustls::pki_types::CertificateDer::from_pem_slice(include_bytes!("fixtures/tls/server.pem")).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(include_bytes!("fixtures/tls/server.key")).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -129,8 +129,10 @@ impl Post {
                     DATABASE_PAUSE
                 }
                 Err(problem @ (StoreError::Inconsistent { .. } | StoreError::Refused(_))) => {
-                    let error = Chain(&problem);
-                    error!(%error, webhook = %self.name, "Events for webhook {} wait: a person must look", self.name);
+                    error!(
+                        error = %Chain(&problem), webhook = %self.name,
+                        "Events for webhook {} wait: a person must look", self.name
+                    );
                     PAUSE_MAX
                 }
             };
