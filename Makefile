@@ -68,10 +68,10 @@ deb: ## Build the Debian package (wants `cargo install cargo-deb`)
 	@$(CARGO) deb --version >/dev/null 2>&1 || { echo "cargo-deb is not installed: cargo install --locked cargo-deb"; exit 1; }
 	$(CARGO) deb -- --locked
 
-deploy-check: ## Hold deploy/ against the schemas of systemd, Kubernetes and compose, as far as their tools are installed
+deploy-check: ## Hold deploy/ against the schemas of systemd, Kubernetes and compose; pip brings most tools
 	scripts/check-deploy
 
-metrics-check: ## Hold the alerts against promtool, where it is installed
+metrics-check: ## Hold the alerts against promtool; apt brings it where it is missing
 	scripts/check-metrics
 
 systemd-test: ## Boot a real systemd with the daemon in it (root; wants systemd-nspawn and debootstrap; minutes)

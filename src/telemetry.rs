@@ -19,20 +19,23 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Libraries whose own logs are noise below this level.
-const QUIET: &str = "sqlx=warn,hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,h2=warn";
+/// What is written at this level of ours. What libraries say below a warning is noise, and may hold what no line of ours
+/// does: the one that reads phone numbers writes them out, so it is not heard at all.
+fn filter(level: &str) -> EnvFilter {
+    let libraries = if level == "error" { "error" } else { "warn" };
+    EnvFilter::new(format!("{libraries},outdial={level},rlibphonenumber=off"))
+}
 
 /// Starts logging. Without a configuration, warnings go to standard error as text: the output belongs to the command.
 pub fn start(log: Option<&LogConfig>) {
     let registry = tracing_subscriber::registry();
     let Some(log) = log else {
-        let filter = EnvFilter::new(format!("warn,{QUIET}"));
-        let lines = fmt::layer().with_writer(io::stderr).with_target(false).without_time();
+        let lines = fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
         // A second start, in a test say, keeps the first.
-        let _ = registry.with(filter).with(lines).try_init();
+        let _ = registry.with(filter("warn")).with(lines.with_target(false).without_time()).try_init();
         return;
     };
-    let registry = registry.with(EnvFilter::new(format!("{},{QUIET}", log.level))).with(repeat::Repeats);
+    let registry = registry.with(filter(log.level.as_str())).with(repeat::Repeats);
     let output = Output { journal: is_journal(io::stdout()) };
     let _ = match log.format {
         LogFormat::Json => registry

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
+use outdial::cli::database::STEERING_CONNECTIONS;
 use outdial::config::{self, Config, Sources, parse_campaign_file, parse_yaml};
 use outdial::domain::document::{Report, parse_duration};
 use serde_json::Value;
@@ -175,8 +176,13 @@ fn kubernetes_names_and_ports_meet() {
     }
     let exposed = base("ingress").pointer("/spec/rules/0/http/paths/0/path").unwrap().as_str().unwrap().to_owned();
     assert!(routes.contains(&format!("\"{exposed}{{account}}/{{token}}\"")), "{exposed} leads to no webhook");
+    let annotations = &base("ingress")["metadata"]["annotations"];
+    assert_eq!(annotations["nginx.ingress.kubernetes.io/enable-access-log"], "false", "addresses hold tokens");
+    let body_max = annotations["nginx.ingress.kubernetes.io/proxy-body-size"].as_str().unwrap();
+    let body_max: usize = body_max.strip_suffix('m').unwrap().parse().unwrap();
     for overlay in OVERLAYS {
         let config = kubernetes_config(overlay);
+        assert!(body_max * 1024 * 1024 >= config.http.body_max, "{overlay}: large results are refused on their way");
         assert_eq!(port["containerPort"], config.http.listen.port());
         assert!(config.http.listen.ip().is_unspecified(), "{overlay}: pods are reached from outside");
         let metrics = config.http.metrics_listen.expect("pods are watched");
@@ -186,6 +192,48 @@ fn kubernetes_names_and_ports_meet() {
         let host = config.http.public_url.unwrap().strip_prefix("https://").unwrap().to_owned();
         assert_eq!(kustomization.matches(&format!("value: {host}\n")).count(), 2, "{overlay}: {host} is not the host");
     }
+}
+
+#[test]
+fn prometheus_finds_every_pod_and_nobody_else_reads_the_page() {
+    let deployment = yaml("deploy/kubernetes/base/deployment.yaml");
+    let template = &deployment["spec"]["template"];
+    let port = &template["spec"]["containers"][0]["ports"][1];
+    assert_eq!(port["name"], "metrics");
+    let annotation = |name: &str| template["metadata"]["annotations"][format!("prometheus.io/{name}")].as_str();
+    assert_eq!(annotation("scrape"), Some("true"));
+    assert_eq!(annotation("port"), Some(port["containerPort"].to_string().as_str()));
+    let path = annotation("path").unwrap();
+    assert!(text("src/adapter/metrics.rs").contains(&format!(".route(\"{path}\"")), "nobody answers at {path}");
+
+    // Webhooks come from one namespace, Prometheus from another; neither may use the other's port.
+    let policy = yaml("deploy/kubernetes/base/networkpolicy.yaml");
+    let ingress: Vec<(&str, &Value)> = policy["spec"]["ingress"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| {
+            assert_eq!((rule["from"].as_array().unwrap().len(), rule["ports"].as_array().unwrap().len()), (1, 1));
+            let from = &rule["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"];
+            (from.as_str().unwrap(), &rule["ports"][0]["port"])
+        })
+        .collect();
+    assert_eq!(ingress, [("ingress-nginx", &"http".into()), ("monitoring", &"metrics".into())]);
+
+    let monitor = yaml("deploy/kubernetes/podmonitor/podmonitor.yaml");
+    assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["port"], port["name"]);
+    assert_eq!(monitor["spec"]["podMetricsEndpoints"][0]["path"], path);
+    let selected = &monitor["spec"]["selector"]["matchLabels"];
+    assert_eq!(*selected, yaml("deploy/kubernetes/base/kustomization.yaml")["labels"][0]["pairs"]);
+    let exposed = text("deploy/Dockerfile");
+    let exposed = exposed.lines().find_map(|line| line.strip_prefix("EXPOSE ")).unwrap();
+    let ports: Vec<String> = template["spec"]["containers"][0]["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|port| port["containerPort"].to_string())
+        .collect();
+    assert_eq!(exposed, ports.join(" "));
 }
 
 #[test]
@@ -265,6 +313,16 @@ fn the_unit_and_its_files_meet() {
         let target = format!("usr/lib/{conf}.d/outdial.conf");
         assert!(assets.iter().any(|asset| asset[0] == format!("deploy/systemd/outdial.{conf}") && asset[1] == target));
     }
+}
+
+#[test]
+fn the_connections_that_documents_count_are_those_of_a_daemon() {
+    let database = kubernetes_config("production").database;
+    let each = database.connections + database.dial_connections + STEERING_CONNECTIONS;
+    assert!(text("README.md").contains(&format!("a daemon has {each} connections at most")));
+    let operations = text("docs/operations.md");
+    assert!(operations.contains(&format!(" + {STEERING_CONNECTIONS} ({each}) connections")));
+    assert!(operations.contains(&format!("| connections | {each} for each replica")));
 }
 
 // ---- Versions and images -------------------------------------------------------------------------------------------

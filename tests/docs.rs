@@ -41,15 +41,17 @@ const NOT_OPERATED: [&str; 4] =
 
 /// The messages of `error!` and `warn!` in a source, with `…` for what is put in.
 fn messages(source: &str) -> BTreeSet<String> {
+    ["error!(", "warn!("].iter().flat_map(|name| messages_of(source, name)).collect()
+}
+
+fn messages_of(source: &str, macro_name: &str) -> BTreeSet<String> {
     let source = source.split("#[cfg(test)]\nmod tests").next().unwrap();
     let mut found = BTreeSet::new();
-    for macro_name in ["error!(", "warn!("] {
-        for (at, _) in source.match_indices(macro_name) {
-            if source[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_') {
-                continue;
-            }
-            found.insert(message(&source[at + macro_name.len()..]));
+    for (at, _) in source.match_indices(macro_name) {
+        if source[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_') {
+            continue;
         }
+        found.insert(message(&source[at + macro_name.len()..]));
     }
     found
 }
@@ -99,11 +101,23 @@ fn printed(literal: &str) -> String {
     shown
 }
 
+/// Rows of the tables under a heading: what stands in backquotes in the first cell, then the other cells.
+fn rows(document: &str, heading: &str) -> BTreeMap<String, Vec<String>> {
+    let (_, section) = document.split_once(&format!("\n## {heading}\n")).expect("the section is there");
+    let section = section.split("\n## ").next().unwrap();
+    let mut rows = BTreeMap::new();
+    for line in section.lines() {
+        if let Some((name, rest)) = line.strip_prefix("| `").and_then(|line| line.split_once('`')) {
+            let cells = rest.trim_end_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+            assert!(rows.insert(name.to_owned(), cells).is_none(), "{name} is there twice");
+        }
+    }
+    rows
+}
+
 /// First cells of the tables under `## Messages`.
 fn explained(document: &str) -> BTreeSet<String> {
-    let (_, section) = document.split_once("\n## Messages\n").expect("the section is there");
-    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(cell, _)| cell));
-    cells.map(str::to_owned).collect()
+    rows(document, "Messages").into_keys().collect()
 }
 
 #[test]
@@ -124,6 +138,51 @@ fn every_warning_and_error_is_explained_and_no_other() {
     assert!(missing.is_empty(), "docs/operations.md, Messages, lacks a row for: {missing:#?}");
     let stale: Vec<_> = explained.iter().filter(|message| !said.contains_key(*message)).collect();
     assert!(stale.is_empty(), "docs/operations.md explains what nobody says any more: {stale:#?}");
+}
+
+/// What is wrong with a row, the first of whose cells goes with the name: so many more are to say something.
+fn lacks(cells: &[String], about: usize) -> Option<String> {
+    let [_, said @ ..] = cells else { return Some("cells".to_owned()) };
+    let short = said.len() != about || said.iter().any(String::is_empty);
+    (short || said.last().is_some_and(|remedy| remedy == "none"))
+        .then(|| format!("meaning, check or remedy: {cells:?}"))
+}
+
+#[test]
+fn whoever_is_called_by_an_error_or_an_alert_finds_meaning_check_and_remedy() {
+    let document = fs::read_to_string("docs/operations.md").unwrap();
+    let errors: BTreeSet<String> = files("src", ".rs")
+        .iter()
+        .filter(|path| !NOT_OPERATED.iter().any(|folder| path.to_str().unwrap().starts_with(folder)))
+        .flat_map(|path| messages_of(&fs::read_to_string(path).unwrap(), "error!("))
+        .collect();
+    assert!(errors.len() > 8, "{errors:?}");
+    let messages = rows(&document, "Messages");
+    for (message, cells) in &messages {
+        let marked = cells[0] == "(ERROR)";
+        assert_eq!(marked, errors.contains(message), "(ERROR) is not where it belongs: {message}");
+        assert_eq!(marked.then(|| lacks(cells, 2)).flatten(), None, "{message}");
+    }
+
+    let rules = fs::read_to_string("deploy/prometheus/alerts.yaml").unwrap();
+    let rules: Vec<&str> = rules.split("- alert: ").skip(1).collect();
+    let alerts = rows(&document, "Alerts");
+    let named: BTreeSet<&str> = rules.iter().map(|rule| rule.lines().next().unwrap()).collect();
+    assert_eq!(alerts.keys().map(String::as_str).collect::<BTreeSet<_>>(), named);
+    for rule in rules {
+        let name = rule.lines().next().unwrap();
+        assert_eq!(lacks(&alerts[name], 3), None, "{name}");
+        assert!(rule.contains(&format!("severity: {} ", alerts[name][1])), "{name} has another severity");
+    }
+}
+
+#[test]
+fn a_row_that_says_too_little_is_found() {
+    let document = "\n## Alerts\n| `A` | page | is | do |\n| `B` | page | is | |\n| `C` | page | is |\n| `D` | page | is | none |\n\n## X\n| `E` |\n";
+    let rows = rows(document, "Alerts");
+    let found: Vec<&str> =
+        rows.iter().filter(|(_, cells)| lacks(cells, 3).is_some()).map(|(name, _)| name.as_str()).collect();
+    assert_eq!((rows.len(), found), (4, vec!["B", "C", "D"]));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The patches of `make mutations`, which takes too long for every change, still fit what they change.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
-
 use std::fs;
 
 /// A patch's hunks: the file, and the lines that are to be found there.

@@ -13,7 +13,8 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The product's own sources with their paths, without tests and the simulator, which has a log of its own.
+/// The product's own sources with their paths, without tests, the simulator, which has a log of its own, and the store that
+/// carries the simulation.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders: Vec<PathBuf> = vec![root.join("src")];
@@ -23,7 +24,8 @@ fn sources() -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
             let tests = name.ends_with("/tests") || name.ends_with("/tests.rs") || name.starts_with("src/simulation");
-            if tests || name.starts_with("src/adapter/simulator") || name.ends_with("/simulate_provider.rs") {
+            let other = name.starts_with("src/adapter/simulator") || name.starts_with("src/adapter/memory");
+            if tests || other || name.ends_with("/simulate_provider.rs") {
                 continue;
             }
             if path.is_dir() {

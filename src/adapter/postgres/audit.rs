@@ -2,7 +2,7 @@
 //!
 //! Every question is one statement, so that it sees all tables at one moment and a daemon at work is no violation. What
 //! is legitimately in between (leads whose change is to be followed up, lists being walked, attempts that are open) is
-//! none either. Nothing is written: each statement has a read-only transaction of its own, on a connection apart from the
+//! none either. Nothing is written: each statement has a read-only transaction of its own, on connections apart from the
 //! pool, with limits of its own that end with the transaction.
 //!
 //! Invariant 8, what must never be logged, cannot be asked here: logs are not in the database.
@@ -10,11 +10,14 @@
 mod check;
 mod evidence;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::types::PgInterval;
 use sqlx::types::Uuid;
 use sqlx::{Connection, Executor, PgConnection, PgPool, query, query_file, query_file_as};
@@ -161,10 +164,31 @@ pub async fn campaign_limits(pool: &PgPool) -> Result<Vec<CampaignLimits>, Store
 /// When the database cannot be reached.
 pub async fn audit(pool: &PgPool, subject: &Subject) -> Result<Vec<Finding>, StoreError> {
     // Apart from the pool: a long question keeps nobody waiting, and a cancelled one ends with its connection.
-    let mut connection = acquire(pool).await?.detach();
-    let sizes = Sizes::read(&mut connection, subject).await?;
+    let mut first = acquire(pool).await?.detach();
+    let sizes = Sizes::read(&mut first, subject).await?;
+    let mut connections = vec![first];
+    if !subject.recent_only {
+        // Somebody waits for the answer. A server that has no more connections is asked one thing after the other.
+        connections.extend(acquire(pool).await.map(PoolConnection::detach).ok());
+    }
+    let left: VecDeque<Check> =
+        Check::ALL.iter().copied().filter(|it| !(subject.recent_only && it.about().whole_table)).collect();
+    let left = Mutex::new(left);
+    let answered = join_all(connections.into_iter().map(|it| ask_what_is_left(it, &left, &sizes, subject))).await;
+    let mut findings: Vec<Finding> = answered.into_iter().flatten().collect();
+    findings.sort_by_key(|finding| Check::ALL.iter().position(|check| *check == finding.check));
+    Ok(findings)
+}
+
+async fn ask_what_is_left(
+    mut connection: PgConnection,
+    left: &Mutex<VecDeque<Check>>,
+    sizes: &Sizes,
+    subject: &Subject,
+) -> Vec<Finding> {
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let mut findings = Vec::new();
-    for check in Check::ALL.iter().copied().filter(|check| !(subject.recent_only && check.about().whole_table)) {
+    while let Some(check) = next() {
         let started = subject.clock.monotonic();
         let answer = answer(&mut connection, check, subject).await;
         let elapsed = subject.clock.monotonic().duration_since(started);
@@ -183,7 +207,7 @@ pub async fn audit(pool: &PgPool, subject: &Subject) -> Result<Vec<Finding>, Sto
     }
     // Nothing is left to be told; a failure to say goodbye is none.
     let _ = connection.close().await;
-    Ok(findings)
+    findings
 }
 
 /// How much there is to look at.
