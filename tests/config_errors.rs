@@ -102,6 +102,23 @@ accounts:
     )
 });
 
+refused!(webhooks_wrong, {
+    Case::new().secret("short", "too-short").file(
+        "a.yaml",
+        "\
+database: { url: embedded }
+accounts:
+  main: { provider: famulor, api_key: k }
+webhooks:
+  plain: { url: \"http://crm.example.org/\", secret: 0123456789abcdef }
+  inside: { url: \"https://10.0.0.1/\", secret: 0123456789abcdef }
+  short: { url: \"https://crm.example.org/\", secret_file: short }
+  half: { url: \"https://me:hunter2@crm.example.org/\" }
+  typo: { url: \"https://crm.example.org/\", secret: 0123456789abcdef, allow_privat: true }
+",
+    )
+});
+
 refused!(wrong_types, {
     Case::new().file(
         "a.yaml",
@@ -446,6 +463,7 @@ fn the_reference_names_every_key_and_no_other() {
         written.remove(&format!("accounts.{other}"));
     }
     written.remove("accounts.famulor-main");
+    written.remove("webhooks.crm");
     assert_eq!(known, written);
 }
 
@@ -461,11 +479,12 @@ fn the_reference_states_the_defaults_of_an_account() {
                 .any(|key| line.contains(key))
         })
     };
-    assert_eq!(secret_lines.len(), 9, "{secret_lines:?}");
+    assert_eq!(secret_lines.len(), 12, "{secret_lines:?}");
     let other = other.join("\n").replace("postgres://outdial@localhost/outdial", "embedded");
     let (clockless, _) = other.split_once("\nclock:").expect("the clock comes last");
     let mut stated = Case::new().file("a.yaml", clockless).accepted();
     stated.accounts.retain(|name, _| name.as_str() == "famulor-main");
+    assert!(stated.webhooks.remove("crm").is_some_and(|crm| !crm.allow_private), "it states the default");
     let mut defaults = Case::new().file("a.yaml", minimal).accepted();
     for config in [&mut stated, &mut defaults] {
         // Who says so is the one thing that stating a default changes.
@@ -682,6 +701,7 @@ fn whatever_is_wrong_is_said_and_nothing_panics() {
     let database = config["database"].as_object_mut().unwrap();
     database.remove("url_file");
     database.insert("url".to_owned(), json!("embedded"));
+    config["webhooks"]["crm"].as_object_mut().unwrap().retain(|key, _| !key.ends_with("_file"));
     let account = config["accounts"]["famulor-main"].as_object_mut().unwrap();
     account.retain(|key, _| !key.ends_with("_file"));
     account.insert("base_url".to_owned(), json!("http://127.0.0.1:9/api"));

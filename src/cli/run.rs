@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::http::{self, ReceiverLimits, ReceiverOptions};
+use crate::adapter::outgoing::Outgoing;
 use crate::adapter::postgres::PostgresStore;
 use crate::adapter::postgres::reading::server_version;
 use crate::adapter::postgres::status::account_statuses;
@@ -77,6 +78,7 @@ pub(super) struct Daemon {
     /// Where webhooks arrive.
     pub address: std::net::SocketAddr,
     driver: Driver,
+    outgoing: Outgoing,
     observation: Observation,
     receiver: JoinHandle<()>,
     audit: Option<JoinHandle<()>>,
@@ -105,6 +107,8 @@ impl Daemon {
         tell_start(config, &postgres, &engine.settings.name);
         // A webhook is dated when it is received.
         engine.compare_clocks().await.context("ask the database for its time")?;
+        let outgoing = Outgoing::start(&database.pool, clock, &config.webhooks)
+            .map_err(|(name, problem)| Failure::user(anyhow!(problem).context(format!("set up webhook {name}"))))?;
         let driver = Driver::start(&engine);
         let freshness = driver.freshness.clone();
         let observation = Observation::start(config, &engine, freshness, database, metrics_listener, &postgres);
@@ -113,7 +117,7 @@ impl Daemon {
         let receiver =
             tokio::spawn(http::serve(listener, Arc::new(inbox), engine.clock.clone(), options, stop_receiver.clone()));
         let audit = audit::watch(config, database.pool.clone(), clock);
-        Ok(Self { engine, address, driver, observation, receiver, audit, stop_receiver })
+        Ok(Self { engine, address, driver, outgoing, observation, receiver, audit, stop_receiver })
     }
 
     /// When each pass is to have ended well.
@@ -128,6 +132,7 @@ impl Daemon {
             audit.abort();
         }
         let drained = self.driver.drain(&self.engine).await;
+        self.outgoing.stop().await;
         self.observation.stop().await;
         self.stop_receiver.cancel();
         match tokio::time::timeout(Duration::from_secs(5), self.receiver).await {

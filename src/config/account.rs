@@ -428,7 +428,7 @@ pub(super) fn read_base_url(cursor: &Cursor<'_>) -> Option<(String, bool)> {
 }
 
 /// The certificates of a PEM file.
-fn read_authorities(cursor: &Cursor<'_>) -> Option<Vec<Certificate>> {
+pub(super) fn read_authorities(cursor: &Cursor<'_>) -> Option<Vec<Certificate>> {
     const REMEDY: &str =
         "name a file with one or more certificates between BEGIN CERTIFICATE and END CERTIFICATE lines";
     let name = cursor.name(4096)?;

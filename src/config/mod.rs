@@ -10,6 +10,7 @@ mod happyrobot;
 mod layer;
 mod secret;
 mod section;
+mod webhook;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use secrecy::SecretString;
 pub use account::{AccountConfig, AccountLimits, ApiPaths, LimitOrigin, LimitOrigins, RequestBurst};
 pub use campaign_file::parse_campaign_file;
 pub use happyrobot::{DeclaredAssistant, HappyRobotApi, HappyRobotConfig};
+pub use webhook::{WebhookConfig, is_public};
 pub use yaml::parse_yaml;
 
 use crate::domain::campaign::Day;
@@ -97,6 +99,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Credentials at providers, with their limits. At least one.
     pub accounts: BTreeMap<AccountName, AccountConfig>,
+    /// Systems that are told of what happens, by the names that campaigns use.
+    pub webhooks: BTreeMap<String, WebhookConfig>,
     /// Limits that protect a person.
     pub person: PersonConfig,
     /// The HTTP side.

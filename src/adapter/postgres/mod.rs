@@ -7,6 +7,7 @@
 //! Give webhooks a pool of their own by opening a second store on it: a busy dialer must not keep results waiting.
 
 pub mod audit;
+pub mod backlog;
 pub mod clock;
 pub mod command;
 pub mod connect;
@@ -15,6 +16,8 @@ pub mod finding;
 mod floor;
 mod history;
 pub mod inquiry;
+pub mod outgoing;
+pub mod outlook;
 pub mod reading;
 pub mod status;
 pub mod views;
