@@ -19,3 +19,5 @@ mod help;
 mod importing;
 #[path = "cli_commands/looking.rs"]
 mod looking;
+#[path = "cli_commands/planning.rs"]
+mod planning;

@@ -107,6 +107,23 @@ accounts:
     )
 });
 
+refused!(webhooks_wrong, {
+    Case::new().secret("short", "too-short").file(
+        "a.yaml",
+        "\
+database: { url: embedded }
+accounts:
+  main: { provider: famulor, api_key: k }
+webhooks:
+  plain: { url: \"http://crm.example.org/\", secret: 0123456789abcdef }
+  inside: { url: \"https://10.0.0.1/\", secret: 0123456789abcdef }
+  short: { url: \"https://crm.example.org/\", secret_file: short }
+  half: { url: \"https://me:hunter2@crm.example.org/\" }
+  typo: { url: \"https://crm.example.org/\", secret: 0123456789abcdef, allow_privat: true }
+",
+    )
+});
+
 refused!(wrong_types, {
     Case::new().file(
         "a.yaml",
@@ -504,6 +521,7 @@ fn the_reference_names_every_key_and_no_other() {
     // The names of the example are free.
     written.retain(|path| !path.starts_with("log.targets."));
     known.retain(|path| !path.starts_with("log.targets."));
+    written.remove("webhooks.crm");
     assert_eq!(known, written);
 }
 
@@ -519,11 +537,12 @@ fn the_reference_states_the_defaults_of_an_account() {
                 .any(|key| line.contains(key))
         })
     };
-    assert_eq!(secret_lines.len(), 10, "{secret_lines:?}");
+    assert_eq!(secret_lines.len(), 13, "{secret_lines:?}");
     let other = other.join("\n").replace("postgres://outdial@localhost/outdial", "embedded");
     let (clockless, _) = other.split_once("\nclock:").expect("the clock comes last");
     let mut stated = Case::new().file("a.yaml", clockless).accepted();
     stated.accounts.retain(|name, _| name.as_str() == "famulor-main");
+    assert!(stated.webhooks.remove("crm").is_some_and(|crm| !crm.allow_private), "it states the default");
     let mut defaults = Case::new().file("a.yaml", minimal).accepted();
     for config in [&mut stated, &mut defaults] {
         // Who says so is the one thing that stating a default changes.

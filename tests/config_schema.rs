@@ -203,7 +203,7 @@ fn documented(path: &str) -> String {
 fn paths(document: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     written(document, "", &mut found);
-    let accounts = ["famulor-main", "happyrobot-v1", "happyrobot-v2"];
+    let accounts = ["famulor-main", "happyrobot-v1", "happyrobot-v2", "crm"];
     let any = |path: String| accounts.iter().fold(path, |path, name| path.replace(&format!(".{name}"), ".*"));
     found.into_iter().map(any).collect()
 }

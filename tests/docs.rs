@@ -265,8 +265,8 @@ fn a_broken_link_is_found() {
 // ---- SQL -----------------------------------------------------------------------------------------------------------
 
 /// Relations that docs/sql.md describes.
-const DESCRIBED: [&str; 7] =
-    ["lead_list", "lead", "campaign", "suppression", "stop_order", "campaign_progress", "call_log"];
+const DESCRIBED: [&str; 8] =
+    ["lead_list", "lead", "campaign", "suppression", "stop_order", "campaign_progress", "call_log", "outgoing_event"];
 
 /// Columns with their types, as the document lists them: by the heading they stand under.
 fn listed_columns(document: &str) -> BTreeSet<(String, String, String)> {
@@ -380,6 +380,8 @@ async fn the_sql_examples_do_what_they_say(pool: PgPool) {
             priority, tries, owner, epoch, state, intent_at, deadline_at, poll_at, reason)
          values ('+4930901899', md5('held')::uuid, 'main', 900, 903, '1', 1, 5, 0, md5('me')::uuid, 1, 'held', now(), now(),
             now(), 'nobody knows');
+         insert into outgoing_event (campaign_id, webhook, kind, happened_at, retry_at, given_up_at) values
+            (900, 'crm', 'campaign_finished', now(), now(), null), (900, 'crm', 'campaign_finished', now(), null, now());
          insert into attempt (attempt_id, campaign_id, lead_id, attempt_no, tries, phone, account, assistant_id, epoch,
             intent_at, evidence)
          values (md5('held')::uuid, 900, 903, 1, 0, '+4930901899', 'main', '1', 1, now(), 'x')",

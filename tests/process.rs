@@ -5,6 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, and so do its helpers")]
 
+#[expect(dead_code, reason = "shared with other tests")]
+#[path = "support/receiver.rs"]
+mod receiver;
+
 mod process {
     mod account;
     mod audit;
@@ -14,6 +18,7 @@ mod process {
     mod kill;
     mod observed;
     mod outage;
+    mod outgoing;
     mod person;
     mod reload;
     mod signals;

@@ -60,12 +60,15 @@ async fn the_reporting_role_reads_what_is_documented_and_nothing_else(pool: PgPo
         "select * from stop_order",
         "select * from campaign_progress",
         "select * from call_log",
+        "select * from outgoing_event",
     ] {
         assert_eq!(refusal(&report, statement).await, None, "{statement}");
     }
     for statement in [
         "select * from attempt",
         "select * from inbox",
+        "select * from campaign_notice",
+        "delete from outgoing_event",
         "select * from open_attempt",
         "insert into lead_list (name) values ('mine')",
         "update campaign set state = 'paused'",

@@ -116,6 +116,8 @@ macro_rules! for_every_case {
                 what_was_acknowledged_and_is_gone_stops_every_account,
                 an_intent_needs_the_one_before_it,
                 on_another_history_nothing_begins_before_a_beat_has_seen_it,
+                what_is_missing_is_looked_for_from_a_moment_that_is_known,
+                without_any_sign_of_life_everything_is_looked_for,
                 a_lost_attempt_is_open_again_with_its_call,
                 a_lost_attempt_may_have_a_higher_number,
                 a_lost_attempt_waits_for_its_person_and_its_lead,
@@ -206,6 +208,8 @@ mod postgres_with_few_rights {
         enrolling::a_changed_assistant_is_noticed_once_or_pauses_until_resumed,
         replicas::what_was_acknowledged_and_is_gone_stops_every_account,
         replicas::on_another_history_nothing_begins_before_a_beat_has_seen_it,
+        replicas::what_is_missing_is_looked_for_from_a_moment_that_is_known,
+        replicas::without_any_sign_of_life_everything_is_looked_for,
         replicas::a_lost_attempt_is_open_again_with_its_call,
     }
 }

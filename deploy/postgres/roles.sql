@@ -85,7 +85,7 @@ begin
         end if;
     end loop;
     foreach name in array
-        array['lead_list', 'lead', 'campaign', 'suppression', 'stop_order', 'campaign_progress', 'call_log']
+        array['lead_list', 'lead', 'campaign', 'suppression', 'stop_order', 'campaign_progress', 'call_log', 'outgoing_event']
     loop
         if to_regclass('public.' || name) is not null then
             execute format('grant select on %I to outdial_report', name);

@@ -6,6 +6,8 @@ pub mod http;
 pub mod memory;
 pub mod metrics;
 #[cfg(feature = "daemon")]
+pub mod outgoing;
+#[cfg(feature = "daemon")]
 pub mod postgres;
 pub mod provider;
 pub mod simulator;

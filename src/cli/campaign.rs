@@ -1,4 +1,8 @@
-//! `outdial campaign`: campaigns are applied, listed, paused, resumed and finished.
+//! `outdial campaign`: campaigns are planned, applied, listed, paused, resumed and finished.
+
+mod difference;
+mod outlook;
+mod plan;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -21,7 +25,7 @@ use super::output::{
 };
 use super::{Failure, Outcome, names};
 
-/// Apply, look at and steer campaigns.
+/// Plan, apply, look at and steer campaigns.
 #[derive(Clone, Debug, Subcommand)]
 #[expect(missing_docs, reason = "what is flattened brings its own help")]
 pub enum CampaignCommand {
@@ -38,6 +42,12 @@ pub enum CampaignCommand {
         #[arg(long)]
         draft: bool,
     },
+    /// Show what applying campaign files would change, and what that means for leads.
+    ///
+    /// Compares the files with the database, key by key, and judges every lead of the lists that are dialed now or would
+    /// be by the rules the daemon follows. Changes nothing. Where nothing differs it says so, which also tells whether
+    /// somebody has changed a campaign in the database since its file was applied.
+    Plan(plan::PlanArgs),
     /// List all campaigns with their leads.
     List {
         #[command(flatten)]
@@ -76,6 +86,7 @@ pub enum CampaignCommand {
 pub(super) async fn run(command: &CampaignCommand, desk: &Desk, out: &mut dyn Write) -> Outcome {
     match command {
         CampaignCommand::Apply { files, draft } => apply(files, *draft, desk, out).await,
+        CampaignCommand::Plan(args) => plan::plan(args, desk, out).await,
         CampaignCommand::List { listing } => list(listing.output, desk, out).await,
         CampaignCommand::Show { name, listing } => show(name, listing.output, desk, out).await,
         CampaignCommand::Pause { name } => steer(name, &PAUSE, desk, out).await,
@@ -148,6 +159,15 @@ fn read(files: &[PathBuf], desk: &Desk) -> Result<Vec<Given>, Failure> {
             problems.push(format!("{file}  campaigns[{name}]\n  names in {TEST_CAMPAIGN}… belong to `outdial call`"));
         }
         let (file, name) = (&one.file, &one.name);
+        if let Some(notify) = &one.definition.notify
+            && !desk.config.webhooks.contains_key(&notify.webhook)
+        {
+            let known: Vec<_> = desk.config.webhooks.keys().cloned().collect();
+            let (Failure::User(problem) | Failure::World(problem)) = names::unknown("webhook", &notify.webhook, &known);
+            problems.push(format!(
+                "{file}  campaigns[{name}].notify.webhook\n  {problem}\n  webhooks are named in the configuration"
+            ));
+        }
         match names::account(desk, one.definition.account.as_str()) {
             Ok(account) => {
                 if let Some(problem) = desk.config.accounts[&account].call_options_problem(&one.definition.call) {

@@ -94,6 +94,10 @@ fn summary(config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
     line(out, format_args!("  database: {}", describe(&config.database.location)))?;
     let public = config.http.public_url.as_deref().unwrap_or("no public_url, so results are polled only");
     line(out, format_args!("  http: listens on {}, {public}", config.http.listen))?;
+    if !config.webhooks.is_empty() {
+        let names: Vec<_> = config.webhooks.keys().map(String::as_str).collect();
+        line(out, format_args!("  webhooks: {}", names.join(", ")))?;
+    }
     let per_day = config.person.calls_per_day.map_or_else(|| "any number of".to_owned(), |limit| limit.to_string());
     let gap = show_duration(config.person.min_gap_between_campaigns);
     line(out, format_args!("  a person: {per_day} calls a day, {gap} between campaigns"))?;
@@ -138,6 +142,14 @@ async fn database(config: &Config, out: &mut dyn Write) -> Result<(Verdict, Opti
                 let kind = if finding.breaks_promise { "problem" } else { "warning" };
                 line(out, format_args!("  {kind}: {}", finding.text))?;
             }
+            for (name, webhook) in unknown_webhooks(config, &campaigns) {
+                line(
+                    out,
+                    format_args!(
+                        "  warning: campaign {name} tells webhook {webhook}, which is not in the configuration"
+                    ),
+                )?;
+            }
             let verdict = if breaks { Verdict::UsersTurn } else { Verdict::Good };
             Ok((verdict, Some(Found { database, installation, campaigns })))
         }
@@ -147,6 +159,15 @@ async fn database(config: &Config, out: &mut dyn Write) -> Result<(Verdict, Opti
             Ok((Verdict::WorldsTurn, None))
         }
     }
+}
+
+/// Campaigns that want to tell somebody whom nobody knows.
+fn unknown_webhooks<'a>(config: &Config, campaigns: &'a [Campaign]) -> Vec<(&'a str, &'a str)> {
+    let wishes = campaigns.iter().filter_map(|campaign| Some((campaign, campaign.definition.notify.as_ref()?)));
+    wishes
+        .filter(|(_, notify)| !config.webhooks.contains_key(&notify.webhook))
+        .map(|(campaign, notify)| (campaign.name.as_str(), notify.webhook.as_str()))
+        .collect()
 }
 
 async fn check_account(

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::embedded::{EmbeddedPostgres, Options};
+use crate::adapter::outgoing;
 use crate::adapter::postgres::connect::{
     self, ConnectError, PoolPurpose, SchemaProblem, connect, migrate, pending_or_unknown,
 };
@@ -109,7 +110,8 @@ impl Database {
     pub async fn findings(&self, config: &Config) -> Result<(ServerFacts, Vec<Finding>), Failure> {
         let facts = server_facts(&self.pool).await.context("read the server's settings")?;
         let database = &config.database;
-        let connections = database.connections + database.dial_connections + STEERING_CONNECTIONS;
+        let telling = if config.webhooks.is_empty() { 0 } else { outgoing::CONNECTIONS };
+        let connections = database.connections + database.dial_connections + STEERING_CONNECTIONS + telling;
         let findings = facts.findings(connections);
         Ok((facts, findings))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch::Sender;
 use tokio::task::JoinHandle;
@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::adapter::clock::ScaledClock;
 use crate::adapter::http::{self, ReceiverLimits, ReceiverOptions, Tokens};
+use crate::adapter::outgoing::Outgoing;
 use crate::adapter::postgres::PostgresStore;
 use crate::adapter::postgres::reading::server_version;
 use crate::adapter::postgres::status::account_statuses;
@@ -98,6 +99,7 @@ pub(super) struct Daemon {
     /// The configuration it runs with.
     pub running: Sender<Arc<Config>>,
     driver: Driver,
+    outgoing: Outgoing,
     observation: Observation,
     receiver: JoinHandle<()>,
     audit: Option<JoinHandle<()>>,
@@ -124,16 +126,21 @@ impl Daemon {
         tell_forgotten_accounts(config, database).await?;
         let engine = wire::engine(config, store, clock)?;
         tell_start(config, &postgres, &engine.settings().name);
+        // A webhook is dated when it is received.
+        engine.compare_clocks().await.context("ask the database for its time")?;
+        let outgoing = Outgoing::start(&database.pool, clock, &config.webhooks)
+            .map_err(|(name, problem)| Failure::user(anyhow!(problem).context(format!("set up webhook {name}"))))?;
         let driver = Driver::start(&engine);
         let freshness = driver.freshness.clone();
         let observation = Observation::start(config, &engine, freshness, database, metrics_listener, &postgres);
         let stop_receiver = CancellationToken::new();
         let options = receiver_options(config, &engine, &driver);
         let tokens = options.tokens.clone();
-        let receiver = tokio::spawn(http::serve(listener, Arc::new(inbox), clock, options, stop_receiver.clone()));
+        let receiver =
+            tokio::spawn(http::serve(listener, Arc::new(inbox), engine.clock.clone(), options, stop_receiver.clone()));
         let running = Sender::new(Arc::new(config.clone()));
         let audit = audit::watch(running.subscribe(), database.pool.clone(), clock);
-        Ok(Self { engine, address, tokens, running, driver, observation, receiver, audit, stop_receiver })
+        Ok(Self { engine, address, tokens, running, driver, outgoing, observation, receiver, audit, stop_receiver })
     }
 
     /// When each pass is to have ended well.
@@ -148,6 +155,7 @@ impl Daemon {
             audit.abort();
         }
         let drained = self.driver.drain(&self.engine).await;
+        self.outgoing.stop().await;
         self.observation.stop().await;
         self.stop_receiver.cancel();
         match tokio::time::timeout(Duration::from_secs(5), self.receiver).await {

@@ -1,5 +1,6 @@
 //! `outdial status`: what every account and campaign is doing.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,10 +9,12 @@ use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::adapter::postgres::backlog::{COUNTED_MAX, WebhookBacklog, backlogs};
 use crate::adapter::postgres::status::{AccountStatus, account_statuses};
 use crate::adapter::postgres::views::{CampaignProgress, campaign_progress};
 use crate::config::AccountConfig;
 use crate::domain::campaign::{CampaignState, Day};
+use crate::domain::document::show_duration;
 use crate::domain::id::{AccountName, Epoch};
 use crate::port::store::{StartsOf, Store};
 
@@ -24,10 +27,11 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Clears a terminal and goes to its beginning.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// Show what every account and campaign is doing.
+/// Show what every account, campaign and webhook is doing.
 ///
 /// For accounts: who dials, lines in use, starts in the last minute and in the day with their limits, attempts in doubt and
-/// held, events that are not applied yet. For campaigns: where their leads are.
+/// held, events that are not applied yet. For campaigns: where their leads are. For webhooks: what waits to be told, and
+/// what was given up.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Show it again every second until interrupted.
@@ -78,6 +82,11 @@ struct Status {
     now: Timestamp,
     accounts: Vec<AccountLine>,
     campaigns: Vec<CampaignProgress>,
+    webhooks: Vec<WebhookBacklog>,
+    /// The clock of webhooks.
+    real_now: Timestamp,
+    /// Those that the configuration has.
+    configured: BTreeSet<String>,
 }
 
 impl Status {
@@ -102,7 +111,10 @@ impl Status {
         }
         let mut campaigns = campaign_progress(&desk.pool, None).await.context("read the campaigns")?;
         campaigns.retain(|campaign| all || campaign.state != CampaignState::Finished);
-        Ok(Self { now, accounts, campaigns })
+        let names: Vec<_> = desk.config.webhooks.keys().cloned().collect();
+        let webhooks = backlogs(&desk.pool, &names).await.context("read the webhooks")?;
+        let (real_now, configured) = (desk.clock.real_now(), names.into_iter().collect());
+        Ok(Self { now, accounts, campaigns, webhooks, real_now, configured })
     }
 
     fn write(&self, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
@@ -122,10 +134,40 @@ impl Status {
             }
         }
         if self.campaigns.is_empty() {
-            return line(out, "No campaigns");
+            line(out, "No campaigns")?;
+        } else {
+            line(out, "")?;
+            show(out, &campaign::overview(&self.campaigns))?;
+        }
+        self.write_webhooks(out)
+    }
+
+    fn write_webhooks(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        if self.webhooks.is_empty() {
+            return Ok(());
+        }
+        let mut webhooks = table(&["webhook", "campaigns", "waiting", "for", "given up", "problem"]);
+        super::output::numbers(&mut webhooks, 1..=4);
+        // More are not counted.
+        let number = |count: u64| if count < COUNTED_MAX { grouped(count) } else { format!("{}+", grouped(count)) };
+        for webhook in &self.webhooks {
+            let waits_for = webhook.oldest_at.map(|oldest_at| self.real_now.duration_since(oldest_at));
+            let problem = if self.configured.contains(&webhook.webhook) {
+                webhook.problem.clone().unwrap_or_default()
+            } else {
+                "it is not in the configuration".to_owned()
+            };
+            webhooks.add_row([
+                webhook.webhook.clone(),
+                grouped(webhook.campaigns),
+                number(webhook.waiting),
+                waits_for.map(roughly).unwrap_or_default(),
+                number(webhook.given_up),
+                problem,
+            ]);
         }
         line(out, "")?;
-        show(out, &campaign::overview(&self.campaigns))
+        show(out, &webhooks)
     }
 
     fn as_json(&self) -> Value {
@@ -133,6 +175,27 @@ impl Status {
             "at": self.now,
             "accounts": self.accounts.iter().map(AccountLine::as_json).collect::<Vec<_>>(),
             "campaigns": self.campaigns.iter().map(campaign::as_json).collect::<Vec<_>>(),
+            "webhooks": self.webhooks.iter().map(|webhook| self.webhook_json(webhook)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A span in minutes, once it is one.
+fn roughly(span: SignedDuration) -> String {
+    let seconds = span.as_secs().max(0);
+    show_duration(SignedDuration::from_secs(if seconds < 60 { seconds } else { seconds - seconds % 60 }))
+}
+
+impl Status {
+    fn webhook_json(&self, webhook: &WebhookBacklog) -> Value {
+        json!({
+            "webhook": webhook.webhook,
+            "configured": self.configured.contains(&webhook.webhook),
+            "campaigns": webhook.campaigns,
+            "waiting": webhook.waiting,
+            "waiting_since": webhook.oldest_at,
+            "given_up": webhook.given_up,
+            "problem": webhook.problem,
         })
     }
 }

@@ -438,7 +438,7 @@ pub(super) fn read_base_url(cursor: &Cursor<'_>) -> Option<(String, bool)> {
 }
 
 /// The certificates of a PEM file.
-fn read_authorities(cursor: &Cursor<'_>) -> Option<Authorities> {
+pub(super) fn read_authorities(cursor: &Cursor<'_>) -> Option<Authorities> {
     const REMEDY: &str =
         "name a file with one or more certificates between BEGIN CERTIFICATE and END CERTIFICATE lines";
     let name = cursor.name(4096)?;

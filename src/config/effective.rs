@@ -10,7 +10,7 @@ use super::layer::DEFAULT_NAME;
 use super::{
     AccountConfig, AccountLimits, ApiPaths, Authorities, ClockConfig, Config, DaemonConfig, DatabaseConfig,
     DatabaseLocation, DeclaredAssistant, HappyRobotApi, HappyRobotConfig, HttpConfig, LimitOrigin, LogConfig,
-    MetricsConfig, PersonConfig, RequestBurst, RetentionConfig,
+    MetricsConfig, PersonConfig, RequestBurst, RetentionConfig, WebhookConfig,
 };
 use crate::domain::call_options::CallOptions;
 use crate::domain::campaign::Day;
@@ -35,12 +35,22 @@ pub fn fingerprint(secret: &SecretString) -> String {
 /// Every key with the value that holds, in the order of the reference.
 pub fn settings(config: &Config) -> Vec<Setting> {
     // Taken apart without `..`, so that no key can be forgotten.
-    let Config { database, accounts, person, http, log, metrics, daemon, retention, clock } = config;
+    let Config { database, accounts, webhooks, person, http, log, metrics, daemon, retention, clock } = config;
     let mut list = List::default();
     list.section("database", |list| list.database(database));
     list.section("accounts", |list| {
         for (name, account) in accounts {
             list.section(name.as_str(), |list| list.account(account));
+        }
+    });
+    list.section("webhooks", |list| {
+        for (name, WebhookConfig { url, secret, allow_private, authorities }) in webhooks {
+            list.section(name, |list| {
+                list.secret("url", url);
+                list.secret("secret", secret);
+                list.plain("allow_private", &Some(allow_private));
+                list.authorities(authorities.as_ref());
+            });
         }
     });
     list.section("person", |list| {
@@ -135,6 +145,11 @@ impl List {
         self.push(key, fingerprint(secret));
     }
 
+    /// What is in the file counts, not its name.
+    fn authorities(&mut self, authorities: Option<&Authorities>) {
+        self.push("ca_file", authorities.map_or_else(|| "null".to_owned(), |it| it.fingerprint.clone()));
+    }
+
     fn day(&mut self, day: &Day) {
         match day {
             Day::Rolling => self.text("day", "rolling"),
@@ -192,11 +207,7 @@ impl List {
                 }
             }
         });
-        match authorities {
-            // What is in the file counts, not its name.
-            Some(Authorities { fingerprint, .. }) => self.push("ca_file", fingerprint.clone()),
-            None => self.optional_text("ca_file", None),
-        }
+        self.authorities(authorities.as_ref());
         self.secret("api_key", api_key);
         match webhook_token {
             Some(token) => self.secret("webhook_token", token),

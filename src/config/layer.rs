@@ -13,8 +13,8 @@ use super::yaml::parse_yaml;
 use crate::domain::document::{Content, Entry, Node, Place, Problem, Report, closest};
 
 /// The sections a configuration has.
-pub(super) const SECTIONS: [&str; 9] =
-    ["database", "accounts", "person", "http", "log", "metrics", "daemon", "retention", "clock"];
+pub(super) const SECTIONS: [&str; 10] =
+    ["database", "accounts", "webhooks", "person", "http", "log", "metrics", "daemon", "retention", "clock"];
 
 /// The reference: every key with its default.
 pub(super) const DEFAULT: &str = include_str!("../../config/default.yaml");

@@ -14,6 +14,7 @@ mod reference;
 mod schema;
 mod secret;
 mod section;
+mod webhook;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ pub use effective::{Origins, Setting, fingerprint, settings};
 pub use happyrobot::{DeclaredAssistant, HappyRobotApi, HappyRobotConfig};
 pub use schema::{DURATION_PATTERN, campaign_schema, config_schema};
 pub use section::UNHEARD_TARGET;
+pub use webhook::{WebhookConfig, is_public};
 pub use yaml::parse_yaml;
 
 use crate::domain::campaign::Day;
@@ -113,6 +115,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Credentials at providers, with their limits. At least one.
     pub accounts: BTreeMap<AccountName, AccountConfig>,
+    /// Systems that are told of what happens, by the names that campaigns use.
+    pub webhooks: BTreeMap<String, WebhookConfig>,
     /// Limits that protect a person.
     pub person: PersonConfig,
     /// The HTTP side.

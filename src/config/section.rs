@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::account::{self, AccountConfig, read_base_url};
 use super::secret::{self, beside};
+use super::webhook;
 use super::{
     ClockConfig, Config, DaemonConfig, DatabaseConfig, DatabaseLocation, HttpConfig, LogConfig, LogFormat, LogLevel,
     MetricsConfig, PersonConfig, RetentionConfig,
@@ -33,6 +34,7 @@ pub(super) fn read(cursor: &Cursor<'_>, state_dir: Option<&Path>) -> Option<Conf
         Some(cursor) => account::read_all(&cursor, with_webhooks),
         None => cursor.renamed("accounts").problem("names no account", "add one: config/example.yaml shows how"),
     };
+    let webhooks = fields.or("webhooks", BTreeMap::new(), |cursor| webhook::read_all(&cursor));
     let person = fields.required("person", |cursor| read_person(&cursor));
     let log = fields.required("log", |cursor| read_log(&cursor));
     let metrics = fields.required("metrics", |cursor| read_metrics(&cursor));
@@ -51,6 +53,7 @@ pub(super) fn read(cursor: &Cursor<'_>, state_dir: Option<&Path>) -> Option<Conf
     Some(Config {
         database: database?,
         accounts: accounts?,
+        webhooks: webhooks?,
         person: person?,
         http: http?,
         log: log?,

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::calendar::Schedule;
 use super::call_options::CallOptions;
 use super::id::{AccountName, AssistantId, CampaignId};
+use super::notice::Notify;
 use super::outcome::{Outcome, words};
 use super::zone::Zone;
 
@@ -72,6 +73,8 @@ pub struct Definition {
     pub variables: Map<String, Value>,
     /// What every call is asked to be; empty unless the account's provider takes such options.
     pub call: CallOptions,
+    /// What another system is told of it; `None` tells nobody.
+    pub notify: Option<Notify>,
 }
 
 /// Which active assistants of the account a campaign may use. Empty conditions match everything.

@@ -16,6 +16,7 @@ use super::campaign::{
 };
 use super::document::{Content, Cursor, Fields, Node, Place, Problems, Report, Shape, closest};
 use super::id::{AccountName, AssistantId};
+use super::notice::read_notify;
 use super::outcome::Outcome;
 use super::recurrence::CronExpression;
 use super::zone::Zone;
@@ -76,6 +77,7 @@ pub fn read_definition(cursor: &Cursor<'_>) -> Option<(Option<String>, Definitio
     let purpose = fields.or("rules", None, |cursor| read_rules(&cursor));
     let variables = fields.or("variables", Map::new(), |cursor| read_variables(&cursor));
     let call = fields.or("call", CallOptions::default(), |cursor| read_call_options(&cursor, OptionsOf::Campaign));
+    let notify = fields.or("notify", None, |cursor| read_notify(&cursor).map(Some));
     fields.close();
     let definition = Definition {
         account: account?,
@@ -90,6 +92,7 @@ pub fn read_definition(cursor: &Cursor<'_>) -> Option<(Option<String>, Definitio
         purpose: purpose?,
         variables: variables?,
         call: call?,
+        notify: notify?,
     };
     Some((name?, definition))
 }
@@ -459,7 +462,7 @@ mod tests {
         assert_eq!(definition.assistants, AssistantChoice::default());
         assert_eq!(definition.on_assistant_change, OnAssistantChange::Warn);
         assert!(!definition.finish_when_done && definition.opt_out.is_none() && definition.variables.is_empty());
-        assert!(definition.call.is_empty());
+        assert!(definition.call.is_empty() && definition.notify.is_none());
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod enrolment;
 pub mod gate;
 pub mod id;
 pub mod lead;
+pub mod notice;
 pub mod outcome;
 pub mod person;
 pub mod phone;

@@ -23,6 +23,9 @@ use super::{Engine, lock};
 /// Between two runs of a pass while the database does not answer.
 const FAILED_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// How long a pass that writes dates waits in one go for the machine's clock to be compared with the database's.
+const UNSETTLED_WAIT: Duration = Duration::from_secs(1);
+
 /// A pass that has not ended well, or found the database away, for its period and so much more stands still.
 const STALE_AFTER: Duration = Duration::from_secs(60);
 
@@ -268,6 +271,8 @@ impl Driver {
         // A statement that makes intents durable is not to be left without knowing what it did.
         let finishes_run = pass.starts_with("dispatch");
         let tracker = if finishes_run { &self.dispatching } else { &self.loops };
+        // Those two write nothing that is dated by the machine's clock, and one of them compares it.
+        let needs_time = pass != "lease" && pass != "control";
         let engine = Arc::clone(engine);
         let freshness = self.freshness.clone();
         freshness.begin(&pass, pace.pause + pace.wait, engine.clock.monotonic());
@@ -276,6 +281,15 @@ impl Driver {
             loop {
                 if stop.is_cancelled() {
                     break;
+                }
+                if needs_time && !engine.clock.is_settled() {
+                    // Whoever compares the clocks says what is wrong.
+                    freshness.stamp(&pass, engine.clock.monotonic());
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => break,
+                        () = engine.clock.settled(UNSETTLED_WAIT) => continue,
+                    }
                 }
                 let began = engine.clock.monotonic();
                 let again = tokio::select! {

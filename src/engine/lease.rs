@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -17,17 +17,12 @@ use crate::port::clock::Clock;
 use crate::port::provider::Provider;
 use crate::port::store::{Beat, Lease, LeaseRequest, Pulse, Store, StoreError};
 
+use super::clock::{COMPARISON_MAX, SKEW_MAX};
 use super::pacer::Pacer;
 use super::{Account, Engine, lock};
 
 /// How many times as long a pass rests whose work another replica does.
 const LEISURE: u32 = 10;
-/// How far the machine's clock may lie from the database's. Calling windows are judged by the former.
-const SKEW_MAX: Duration = Duration::from_secs(1);
-/// A comparison of clocks that took longer than this says too little to replace a better one.
-const COMPARISON_MAX: Duration = Duration::from_secs(1);
-/// How long a comparison is good for: monotonic clocks run wrong by less than a tenth of a second in that time.
-const COMPARISON_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long an acknowledged intent is asked after: what a database loses is younger.
 const WITNESS_AGE_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -47,28 +42,11 @@ pub struct HeldLease {
 pub(super) struct Replica {
     beat_no: i64,
     acknowledged: i64,
+    /// The civil time of the last beat that was acknowledged.
+    acknowledged_at: Option<Timestamp>,
     witness: Option<(AttemptId, Instant)>,
     pulse: Option<Pulse>,
-    comparison: Option<Comparison>,
     skew_told: bool,
-}
-
-/// The database's clock and the monotonic one, read at the same moment.
-#[derive(Clone, Copy, Debug)]
-struct Comparison {
-    at: Instant,
-    database: Timestamp,
-    /// The two readings may lie so far apart, either way.
-    uncertainty: Duration,
-}
-
-impl Comparison {
-    /// By how much a clock that shows `wall` is certainly wrong at `at`.
-    fn skew(&self, at: Instant, wall: Timestamp) -> Duration {
-        let passed = SignedDuration::try_from(at.saturating_duration_since(self.at)).unwrap_or(SignedDuration::MAX);
-        let right = self.database.saturating_add(passed).expect("a signed duration saturates");
-        wall.duration_since(right).unsigned_abs().saturating_sub(self.uncertainty)
-    }
 }
 
 impl Replica {
@@ -90,6 +68,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// When the database does not answer; what is held runs out by itself.
     pub async fn renew_leases(&self) -> Result<(), StoreError> {
         let names: Vec<AccountName> = self.accounts.keys().cloned().collect();
+        if !self.clock.is_compared() {
+            // A beat is dated, and what is noted with it must not lie in a wrong clock's future.
+            self.compare_clocks().await?;
+        }
         let replicas = self.beat(&names).await?;
         let share = share_of(names.len(), replicas);
         let asked_at = self.clock.monotonic();
@@ -115,6 +97,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             (_, Some(lease)) => {
                 let now = self.clock.now();
                 info!(provider.account = %name, epoch = lease.epoch.0, "Account {name} is dialed by this daemon");
+                lock(&account.requests).begin_term(lease.epoch, now);
                 // As if a call had left just now: whoever dialed before may have sent one.
                 {
                     // Read under the lock, so that limits that are just being changed are not forgotten.
@@ -137,13 +120,27 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
     }
 
+    /// Asks the database for its time. Until that has been done once, nothing that has a date may be written.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn compare_clocks(&self) -> Result<(), StoreError> {
+        let asked_at = self.clock.monotonic();
+        self.clock.compare(asked_at, self.store.database_now().await?);
+        Ok(())
+    }
+
     /// A sign of life; answers how many replicas are alive.
     async fn beat(&self, accounts: &[AccountName]) -> Result<u32, StoreError> {
         let asked_at = self.clock.monotonic();
-        let (number, acknowledged, witness) = {
+        let now = self.clock.now();
+        // Another replica's clock may lie as far on the other side.
+        let apart = self.clock.real_to_civil((SKEW_MAX + COMPARISON_MAX) * 2);
+        let (number, acknowledged, known_at, witness) = {
             let mut replica = lock(&self.replica);
             replica.beat_no += 1;
-            (replica.beat_no, replica.acknowledged, replica.witness(asked_at))
+            let known_at = replica.acknowledged_at.map_or(now, |at| at - apart);
+            (replica.beat_no, replica.acknowledged, known_at, replica.witness(asked_at))
         };
         let settings = self.settings();
         let beat = Beat {
@@ -151,13 +148,14 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             name: &settings.name,
             number,
             acknowledged,
+            known_at,
             witness,
             accounts,
             ttl: settings.lease_ttl,
-            now: self.clock.now(),
+            now,
         };
         let pulse = self.store.beat(&beat).await?;
-        let took = self.clock.monotonic().duration_since(asked_at);
+        self.clock.compare(asked_at, pulse.database_now);
         if let Some(problem) = &pulse.went_back {
             warn!(
                 "No account dials until its provider's calls were compared with the attempts: {problem}. What was \
@@ -166,15 +164,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         let mut replica = lock(&self.replica);
         replica.acknowledged = number;
+        replica.acknowledged_at = Some(now);
         if pulse.went_back.is_some() {
             // It is known, and is not to be found again.
             replica.witness = None;
-        }
-        let old = replica.comparison.is_none_or(|known| known.at + COMPARISON_AGE_MAX < asked_at);
-        if took <= COMPARISON_MAX || old {
-            let comparison =
-                Comparison { at: asked_at + took / 2, database: pulse.database_now, uncertainty: took / 2 };
-            replica.comparison = Some(comparison);
         }
         let replicas = pulse.replicas;
         replica.pulse = Some(pulse);
@@ -198,19 +191,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Why this machine's clock cannot be trusted with calling windows. Looks at the clock itself, so that one that was
     /// just set is noticed before the next call leaves.
     pub(super) fn clock_problem(&self) -> Option<String> {
-        let Some(skew) = self.clock_skew() else {
+        let Some(skew) = self.clock.skew() else {
             return Some("the machine's clock has not been compared with the database's yet".to_owned());
         };
         (skew > SKEW_MAX).then(|| {
             let seconds = skew.as_secs_f64();
             format!("the machine's clock is {seconds:.1} s off the database's; set both by NTP")
         })
-    }
-
-    /// By how much this machine's clock is certainly off the database's; `None` before the first comparison.
-    pub(super) fn clock_skew(&self) -> Option<Duration> {
-        let comparison = lock(&self.replica).comparison?;
-        Some(comparison.skew(self.clock.monotonic(), self.clock.wall()))
     }
 
     /// Replicas that are alive and have the same accounts, this one included; 0 before the first beat.
@@ -303,18 +290,5 @@ mod tests {
     #[test]
     fn shares_cover_all_accounts_evenly() {
         assert_eq!([share_of(0, 1), share_of(1, 3), share_of(3, 3), share_of(4, 3), share_of(5, 0)], [0, 1, 1, 2, 5]);
-    }
-
-    #[test]
-    fn a_clock_is_wrong_by_what_the_comparison_cannot_explain() {
-        let at = Instant::now();
-        let database: Timestamp = "2026-03-02T09:00:00Z".parse().unwrap();
-        let comparison = Comparison { at, database, uncertainty: Duration::from_millis(200) };
-        let later = at + Duration::from_secs(60);
-        let wall = |millis: i64| database + SignedDuration::from_secs(60) + SignedDuration::from_millis(millis);
-        assert_eq!(comparison.skew(later, wall(0)), Duration::ZERO);
-        assert_eq!(comparison.skew(later, wall(-150)), Duration::ZERO);
-        assert_eq!(comparison.skew(later, wall(1_500)), Duration::from_millis(1_300));
-        assert_eq!(comparison.skew(later, wall(-3_600_000)), Duration::from_millis(3_599_800));
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod campaign;
 pub mod cancel;
+pub mod clock;
 pub mod collect;
 pub mod dispatch;
 pub mod driver;
@@ -44,6 +45,7 @@ use crate::port::clock::Clock;
 use crate::port::provider::{CallPage, Provider};
 use crate::port::store::{RetentionPolicy, Store};
 
+use clock::AgreedClock;
 use health::{Guard, Health};
 use lease::HeldLease;
 use pacer::{Pacer, RequestBudget};
@@ -56,8 +58,8 @@ use view::View;
 pub struct Engine<S, P, C> {
     /// The database.
     pub store: S,
-    /// Time.
-    pub clock: C,
+    /// Time, as far as the machine's clock and the database's agree on it.
+    pub clock: AgreedClock<C>,
     settings: Live<Settings>,
     /// Every account of the configuration.
     pub accounts: BTreeMap<AccountName, Account<P>>,
@@ -142,6 +144,7 @@ struct Hold {
 impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     /// Makes an engine that has done nothing yet.
     pub fn new(store: S, clock: C, settings: Settings, accounts: Vec<(AccountSettings, P)>) -> Arc<Self> {
+        let clock = AgreedClock::new(clock);
         let now = clock.now();
         let accounts = accounts
             .into_iter()

@@ -165,7 +165,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             metric::STARTS_LIMIT.set([name], lock(&account.pacer).allowed_per_minute(now));
         }
         metric::REPLICAS.count([], self.replicas_alive().into());
-        metric::CLOCK_SKEW.set([], self.clock_skew().unwrap_or_default().as_secs_f64());
+        metric::CLOCK_SKEW.set([], self.clock.skew().unwrap_or_default().as_secs_f64());
         for (pass, overdue) in freshness.overdue(self.clock.monotonic()) {
             let (pass, account) = pass.split_once(' ').unwrap_or((&pass, ""));
             metric::PASS_OVERDUE.set([pass, account], overdue.as_secs_f64());

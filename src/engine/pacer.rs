@@ -20,7 +20,7 @@ use governor::{Quota, RateLimiter};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::campaign::Pacing;
-use crate::domain::id::CampaignId;
+use crate::domain::id::{CampaignId, Epoch};
 
 /// Starts per second and minute of one account and its campaigns.
 #[derive(Debug)]
@@ -312,6 +312,9 @@ pub struct RequestBudget {
     starts_per_minute: u32,
     /// The fewest a minute that the provider has said it allows.
     told: Option<u32>,
+    term: Option<Epoch>,
+    /// When it began to fill, if somebody else may have used it up before.
+    fills_since: Option<Timestamp>,
 }
 
 /// So many requests in any time of a length.
@@ -333,6 +336,20 @@ impl Span {
         Self { length, limit, reserve: (limit / 2).min(starts as usize) }
     }
 
+    /// How much of `count`, its limit or its reserve, has filled in at `now`.
+    fn filled(&self, count: usize, fills_since: Option<Timestamp>, now: Timestamp) -> usize {
+        let Some(since) = fills_since.filter(|since| now < *since + self.length) else { return count };
+        let passed = now.duration_since(since).as_nanos().max(0).unsigned_abs() * count as u128;
+        (passed / self.length.as_nanos().unsigned_abs()) as usize
+    }
+
+    /// When `count` requests will have filled in.
+    fn filled_at(&self, count: usize, since: Timestamp) -> Timestamp {
+        let nanos = (self.length.as_nanos() * count as i128).unsigned_abs().div_ceil(self.limit as u128);
+        // Clocks show microseconds.
+        since + SignedDuration::from_micros(nanos.div_ceil(1_000) as i64)
+    }
+
     /// How many of `sent` it holds at `now`.
     fn used(&self, sent: &VecDeque<Timestamp>, now: Timestamp) -> usize {
         sent.len() - sent.partition_point(|at| *at + self.length <= now)
@@ -343,7 +360,14 @@ impl RequestBudget {
     /// A budget of `limit` requests a minute, at most `burst` of them within its time, of which reads leave what
     /// `starts_per_minute` may need (half at most) to starts.
     pub fn new(limit: Option<u32>, burst: Option<(u32, SignedDuration)>, starts_per_minute: u32) -> Self {
-        let mut budget = Self { spans: Vec::new(), sent: VecDeque::new(), starts_per_minute, told: None };
+        let mut budget = Self {
+            spans: Vec::new(),
+            sent: VecDeque::new(),
+            starts_per_minute,
+            told: None,
+            term: None,
+            fills_since: None,
+        };
         budget.set(limit, burst, starts_per_minute);
         budget
     }
@@ -358,14 +382,28 @@ impl RequestBudget {
         }
     }
 
+    /// The account is dialed by this replica from `now` on, for a term of its lease. Whoever had an earlier term may just
+    /// have used up everything, and its reads are counted nowhere: unless the account was never dialed, or nobody else has
+    /// dialed it meanwhile, the budget is empty, and fills in the time it is for.
+    pub fn begin_term(&mut self, term: Epoch, now: Timestamp) {
+        if self.term != Some(term) && term > Epoch(1) {
+            self.fills_since = Some(now);
+        }
+        self.term = Some(term);
+    }
+
     /// Takes a start's request, or says how much civil time to wait.
     ///
     /// # Errors
     /// When the requests of the minute, or of a shorter time, are used up.
     pub fn start(&mut self, now: Timestamp) -> Result<(), SignedDuration> {
         self.forget(now);
-        let full = |span: &&Span| span.used(&self.sent, now) >= span.limit;
-        let free_at = |span: &Span| self.sent[self.sent.len() - span.limit] + span.length;
+        let fills = self.fills_since;
+        let full = |span: &&Span| span.used(&self.sent, now) >= span.filled(span.limit, fills, now);
+        let free_at = |span: &Span| match (span.used(&self.sent, now), fills) {
+            (used, Some(since)) if used < span.limit => span.filled_at(used + 1, since),
+            _ => self.sent[self.sent.len() - span.limit] + span.length,
+        };
         match self.spans.iter().filter(full).map(free_at).max() {
             Some(free_at) => Err(free_at.duration_since(now)),
             None => {
@@ -378,7 +416,8 @@ impl RequestBudget {
     /// How many requests are left for starts.
     pub fn left(&mut self, now: Timestamp) -> u32 {
         self.forget(now);
-        let left = |span: &Span| span.limit.saturating_sub(span.used(&self.sent, now));
+        let fills = self.fills_since;
+        let left = |span: &Span| span.filled(span.limit, fills, now).saturating_sub(span.used(&self.sent, now));
         self.spans.iter().map(left).min().map_or(u32::MAX, |left| u32::try_from(left).unwrap_or(u32::MAX))
     }
 
@@ -394,7 +433,11 @@ impl RequestBudget {
     /// How many requests are left for reads.
     pub fn left_for_reads(&mut self, now: Timestamp) -> u32 {
         self.forget(now);
-        let left = |span: &Span| span.limit.saturating_sub(span.used(&self.sent, now) + span.reserve);
+        let fills = self.fills_since;
+        let left = |span: &Span| {
+            let reserve = span.filled(span.reserve, fills, now);
+            span.filled(span.limit, fills, now).saturating_sub(span.used(&self.sent, now) + reserve)
+        };
         self.spans.iter().map(left).min().map_or(u32::MAX, |left| u32::try_from(left).unwrap_or(u32::MAX))
     }
 
@@ -578,6 +621,29 @@ mod tests {
         assert_eq!(budget.left(at(1_000)), 10, "the provider allows 70");
         budget.set(Some(65), Some((3, SignedDuration::from_secs(10))), 0);
         assert_eq!((budget.left(at(1_000)), budget.left(at(11_000))), (0, 3));
+    }
+
+    #[test]
+    fn whoever_takes_an_account_over_begins_with_an_empty_budget() {
+        let mut first = RequestBudget::new(Some(60), None, 30);
+        first.begin_term(Epoch(1), at(0));
+        assert_eq!(first.left(at(0)), 60, "nobody has dialed it before");
+        first.begin_term(Epoch(1), at(5_000));
+        assert_eq!(first.left(at(5_000)), 60, "nor meanwhile");
+
+        let mut budget = RequestBudget::new(Some(60), None, 30);
+        budget.begin_term(Epoch(2), at(0));
+        assert_eq!((budget.left(at(0)), budget.left_for_reads(at(0))), (0, 0));
+        assert_eq!(budget.start(at(0)), Err(SignedDuration::from_secs(1)));
+        assert!(budget.start(at(1_000)).is_ok());
+        assert_eq!(budget.start(at(1_000)), Err(SignedDuration::from_secs(1)));
+        assert_eq!((1_000..32_000).step_by(100).filter(|ms| budget.read(at(*ms))).count(), 15, "half is the starts'");
+        assert_eq!((32_000..60_000).step_by(100).filter(|ms| budget.start(at(*ms)).is_ok()).count(), 59 - 16);
+        assert!(budget.start(at(60_000)).is_ok(), "the sixtieth of the minute");
+        assert_eq!(budget.start(at(60_000)), Err(SignedDuration::from_secs(1)), "as ever");
+        let mut burst = RequestBudget::new(None, Some((20, SignedDuration::from_secs(10))), 0);
+        burst.begin_term(Epoch(7), at(0));
+        assert_eq!((burst.left(at(5_000)), burst.left(at(10_000))), (10, 20));
     }
 
     #[test]

@@ -201,6 +201,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
     ) -> Record {
         self.note_reply(name, sent_at, &reply);
         let account = &self.accounts[name];
+        if !matches!(reply, PlaceReply::NotPlaced(_)) {
+            // A machine that slept meanwhile does not know how late it is, and absence is proven from here on.
+            self.clock.settled(self.settings().lease_ttl).await;
+        }
         let now = self.clock.now();
         let attempt_id = start.intent.attempt_id;
         let assistant_id = &start.intent.assistant_id;

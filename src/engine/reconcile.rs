@@ -5,13 +5,14 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use crate::domain::attempt::OpenState;
 use crate::domain::id::{AccountName, AssistantId};
 use crate::domain::report::{Hints, Source};
 use crate::port::clock::Clock;
 use crate::port::provider::{CallQuery, Provider};
-use crate::port::store::{CallMatch, LostAttempt, Reconciliation, Restored, Store, StoreError};
+use crate::port::store::{LostAttempt, Reconciliation, Restored, Store, StoreError};
 
 use super::lease::HeldLease;
 use super::poll::{PollReport, READ_AGAIN};
@@ -41,6 +42,8 @@ struct Walk {
     waiting: usize,
     /// Entries that cannot be read, and may be anyone's.
     unreadable: usize,
+    /// Calls that may be one of several attempts'.
+    ambiguous: usize,
 }
 
 impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
@@ -95,7 +98,8 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         }
         memory.rest_until = None;
         let going_on = memory.walk.take().filter(|walk| walk.noted_at == task.noted_at);
-        let fresh = Walk { noted_at: task.noted_at, began_at: now, next_page: 1, waiting: 0, unreadable: 0 };
+        let fresh =
+            Walk { noted_at: task.noted_at, began_at: now, next_page: 1, waiting: 0, unreadable: 0, ambiguous: 0 };
         Some(going_on.unwrap_or(fresh))
     }
 
@@ -128,7 +132,15 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             let made_at = witness.made_at(report);
             let older = made_at.is_some_and(|at| at < task.since);
             let another_token = report.token.is_some() && key.token.is_none();
-            if is_known(found) || older || another_token {
+            if found.bound.is_some() || found.token_exists || older || another_token {
+                continue;
+            }
+            if let (None, Some(open)) = (key.token, &found.open_unbound) {
+                // It may be this one's, or that of one which is missing: what settles the open one tells.
+                match open.state {
+                    OpenState::Held => walk.ambiguous += 1,
+                    OpenState::Dialing | OpenState::Placed | OpenState::InDoubt => walk.waiting += 1,
+                }
                 continue;
             }
             let Some(phone) = report.phone.or(key.phone) else {
@@ -163,6 +175,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                     "Attempt {id} is missing in the database, and so is its lead: it cannot be restored"
                 ),
                 Restored::Waits(_) | Restored::Fenced => walk.waiting += 1,
+                Restored::Ambiguous => walk.ambiguous += 1,
                 Restored::Known(_) | Restored::Nobodys => {}
             }
         }
@@ -181,6 +194,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let account = &self.accounts[name];
         if walk.unreadable > 0 {
             let problem = format!("{} of the provider's calls cannot be read", walk.unreadable);
+            return self.leave_to_a_person(name, task, &problem).await;
+        }
+        if walk.ambiguous > 0 {
+            let problem = format!("{} of the provider's calls may be several leads'", walk.ambiguous);
             return self.leave_to_a_person(name, task, &problem).await;
         }
         let Some(lag) = account.absence_lag() else {
@@ -225,7 +242,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             task.since, task.reason
         );
         if self.store.end_reconciliation(task, Some(&reason)).await? {
-            warn!(provider.account = %name, "Account {name} is stopped: {reason}");
+            error!(provider.account = %name, "Account {name} is stopped: {reason}");
         }
         Ok(())
     }
@@ -236,9 +253,4 @@ fn who_spoke<P: Provider>(account: &Account<P>, hints: &Hints) -> AssistantId {
     let assistants = lock(&account.roster).assistants.clone().unwrap_or_default();
     let named = assistants.iter().find(|one| hints.assistant_name.as_ref() == Some(&one.name));
     named.map_or_else(|| AssistantId::new(NOBODY), |one| one.assistant_id.clone())
-}
-
-/// Whether the database knows whose call it is, or may find out by itself.
-fn is_known(found: &CallMatch) -> bool {
-    found.bound.is_some() || found.token_exists || found.open_unbound.is_some()
 }

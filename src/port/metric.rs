@@ -139,6 +139,12 @@ list! {
         "Attempts that this replica has ended, by outcome."
     WEBHOOKS = Counter "outdial_webhooks_total" ["account", "result"]
         "Webhooks by what became of them: stored, not_stored, overloaded, or unknown_address with no account."
+    OUTGOING = Counter "outdial_outgoing_events_total" ["webhook", "result"]
+        "Events that this replica has told receivers, each sending: delivered, not_taken, given_up."
+    OUTGOING_WAITING = Gauge "outdial_outgoing_waiting_events" ["webhook"]
+        "Events that wait to be told, at most 10000 counted; looked at once a minute."
+    OUTGOING_LAG = Gauge "outdial_outgoing_lag_seconds" ["webhook"]
+        "Age of the oldest event that waits to be told; 0 when none does."
     PASS_FAILURES = Counter "outdial_pass_failures_total" ["pass"]
         "Runs of a pass that failed; each is tried again."
     LATENESS = Histogram WAITS "outdial_start_lateness_seconds" ["account"]

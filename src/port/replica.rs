@@ -18,6 +18,9 @@ pub struct Beat<'a> {
     pub number: i64,
     /// The last number that was acknowledged; 0 before the first.
     pub acknowledged: i64,
+    /// Civil. Signs of life of others that are dated before were written before the last acknowledged beat, or before this
+    /// one if there is none: on whatever the database was by then.
+    pub known_at: Timestamp,
     /// The last attempt of this replica whose intent was acknowledged, unless that is long ago. With it, everything that
     /// was acknowledged before it is still there: what a database loses is always the newest.
     pub witness: Option<AttemptId>,
@@ -107,6 +110,8 @@ pub enum Restored {
     Known(AttemptId),
     /// It has no token of ours, and no lead of the account waits with its phone.
     Nobodys,
+    /// It has no token of ours, and leads of several campaigns of the account wait with its phone.
+    Ambiguous,
     /// Its lead is gone.
     Orphan(AttemptId),
     /// The lease has moved on.

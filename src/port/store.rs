@@ -39,6 +39,9 @@ pub trait Store: Send + Sync + 'static {
     /// Which database this is. Fixed for its life.
     fn installation(&self) -> Installation;
 
+    /// What the database's own clock shows.
+    fn database_now(&self) -> impl Future<Output = Result<Timestamp, StoreError>> + Send;
+
     /// Notes that a replica is alive, and looks whether the database still has what it once acknowledged. If it has not,
     /// every account that is leased or named gets a [`Reconciliation`], from the last moment that is known on, in the same
     /// step.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::adapter::memory::World as Tables;
 use crate::domain::attempt::OpenState;
 use crate::domain::campaign::CampaignState;
-use crate::domain::id::{CampaignId, LeadId};
+use crate::domain::id::{AccountName, AttemptId, CampaignId, LeadId};
 use crate::domain::outcome::Outcome;
 use crate::domain::phone::PhoneNumber;
 use crate::port::clock::Clock;
@@ -18,7 +18,7 @@ use crate::port::store::DueKey;
 
 use super::scenario::CampaignPlan;
 use super::telephone::Sent;
-use super::world::{GRACE, LEAD_GRACE, State, World};
+use super::world::{GRACE, LEAD_GRACE, MISSING, State, World};
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 const MINUTE: SignedDuration = SignedDuration::from_secs(60);
@@ -53,7 +53,8 @@ impl World {
         let mut wrongs = Vec::new();
         let open =
             self.store.inspect(|tables| tables.open_attempt.get(&sent.phone).map(|open| (open.attempt_id, open.state)));
-        if open.is_none_or(|(attempt_id, state)| attempt_id != sent.attempt_id || state == OpenState::Placed) {
+        let lost = open.is_none() && self.is_lost(sent.attempt_id);
+        if !lost && open.is_none_or(|(attempt_id, state)| attempt_id != sent.attempt_id || state == OpenState::Placed) {
             wrongs.push(format!("the phone's open attempt is {open:?}"));
         }
         if let Some(live) = state.calls.iter().find(|call| call.phone == sent.phone && call.over_at > now) {
@@ -187,13 +188,18 @@ impl World {
         }
     }
 
+    /// Whether the database went back and does not know an attempt.
+    fn is_lost(&self, attempt_id: AttemptId) -> bool {
+        self.scenario.faults.goes_back > 0.0 && self.store.inspect(|tables| !tables.attempt.contains_key(&attempt_id))
+    }
+
     /// A call begins: its phone rings, or will.
     pub fn call_begins(&self, state: &mut State, index: usize) {
         let call = &state.calls[index];
         let (attempt_id, phone) = (call.attempt_id, call.phone);
         let open = self.store.inspect(|tables| tables.open(attempt_id).map(|open| open.state));
         let mut wrongs = Vec::new();
-        if open.is_none() {
+        if open.is_none() && !self.is_lost(attempt_id) {
             wrongs.push("its attempt is not open: the daemon took it for not placed, or never knew it".to_owned());
         }
         if let Some(other) =
@@ -238,6 +244,10 @@ impl World {
     fn judge_results(&self, state: &State, tables: &Tables, wrongs: &mut Vec<String>) {
         for call in &state.calls {
             let Some(attempt) = tables.attempt.get(&call.attempt_id) else {
+                let name = &self.scenario.accounts[call.account].settings.name;
+                if is_left_to_a_person(tables, Some(name)) {
+                    continue;
+                }
                 wrongs.push(format!("call {} has no attempt", call.id));
                 continue;
             };
@@ -323,6 +333,9 @@ impl World {
         if *campaign.state.last() != CampaignState::Active || plan.invalid {
             return Some("the campaign");
         }
+        if is_left_to_a_person(tables, Some(&settings.name)) {
+            return Some("a person");
+        }
         let lead = state.leads.get(&due.lead_id)?;
         let noted = tables.lead_change.values().any(|changed| *changed == due.lead_id);
         if noted && tables.has_open_attempt(due.lead_id) {
@@ -402,6 +415,11 @@ pub(super) fn allowed(plan: &CampaignPlan, zone: Option<&str>, at: Timestamp) ->
     (540..1200).contains(&lead_time)
         && plan.windows.iter().any(|(from, to)| (*from..*to).contains(&time))
         && plan.runs.is_none_or(|(every, run_for)| minute % every < run_for)
+}
+
+/// Whether an account is stopped until somebody has seen at its provider which attempts the database has lost.
+pub(super) fn is_left_to_a_person(tables: &Tables, whose: Option<&AccountName>) -> bool {
+    tables.stop.get(&whose.cloned()).is_some_and(|reason| reason.contains(MISSING))
 }
 
 /// Every due row.

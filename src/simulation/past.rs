@@ -65,9 +65,16 @@ impl World {
         {
             let mut guard = self.state();
             let state = &mut *guard;
+            if state.calm {
+                return;
+            }
             let past = state.past.take().expect("a copy was made before");
             self.note(state, "the database goes back");
+            state.stats.fault("database: went back");
+            let attempts = || self.store.inspect(|tables| tables.attempt.len());
+            let before = attempts();
             self.store.go_back_to(&past.copy);
+            *state.stats.faults.entry("database: attempts lost").or_default() += (before - attempts()) as u64;
             self.store.begin_another_line();
             for (id, (plan, present)) in past.campaigns {
                 let life = state.campaigns.get_mut(&id).expect("campaigns stay");

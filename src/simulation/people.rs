@@ -8,13 +8,13 @@ use rand::RngExt;
 use tokio::sync::oneshot;
 
 use crate::domain::campaign::CampaignState;
-use crate::domain::id::{CampaignId, LeadId};
+use crate::domain::id::{AccountName, CampaignId, LeadId};
 use crate::domain::phone::PhoneNumber;
 use crate::domain::report::Source;
 use crate::port::clock::Clock;
 use crate::port::store::{InboxEvent, Store, Suppression};
 
-use super::judge::due_rows;
+use super::judge::{due_rows, is_left_to_a_person};
 use super::replica::Replica;
 use super::scenario::{ZONES, lead, phone, pick, windows};
 use super::telephone::{body, webhooks};
@@ -81,6 +81,13 @@ impl World {
         let body = if garbled { "{}".into() } else { body(self, call_of, over, false) };
         let account = self.scenario.accounts[call_of.account].settings.name.clone();
         let event = InboxEvent { account: account.clone(), source: Source::Webhook, body, attempt_id: None };
+        if !engine.clock.is_compared() {
+            // A daemon receives once it knows what time it is.
+            return self.was_told(&mut state, call, (over, tries), false);
+        }
+        if garbled {
+            state.stats.fault("webhook: garbled");
+        }
         state.deliveries += 1;
         drop(state);
         let (told, hears) = oneshot::channel();
@@ -103,6 +110,9 @@ impl World {
 
     fn was_told(&self, state: &mut State, call: usize, (over, tries): (bool, u32), stored: bool) {
         self.note(state, &format!("webhook of call {call}, over {over}: stored {stored}"));
+        if !stored {
+            state.stats.fault("webhook: not stored");
+        }
         if !stored && tries < 4 && state.dice.random_bool(0.6) {
             let at = self.clock.now() + self.units(f64::from(2u32 << tries));
             state.will_happen(at, Happening::Webhook { call, over, tries: tries + 1 });
@@ -126,6 +136,7 @@ impl World {
         let sign = pick(&mut state.dice, &[-1, 1]);
         self.note(state, &format!("the clock of machine {machine} is {} s ahead", sign * seconds));
         state.machines[machine].wall.set(jiff::SignedDuration::from_secs(sign * seconds));
+        state.stats.fault(if seconds == 0 { "clock: set right" } else { "clock: set wrong" });
     }
 
     fn somebody_acts(&self, now: Timestamp) {
@@ -139,6 +150,7 @@ impl World {
         if !state.dice.random_bool(self.scenario.faults.user) {
             return;
         }
+        state.stats.fault("person: changes something");
         let campaigns: Vec<CampaignId> = state.campaigns.keys().copied().collect();
         let campaign = pick(&mut state.dice, &campaigns);
         let leads: Vec<LeadId> = state.leads.keys().copied().collect();
@@ -192,13 +204,22 @@ impl World {
         let name = whose.map(|account| self.scenario.accounts[account].settings.name.clone());
         let mut stops = state.stops.last().clone();
         if stops.remove(&whose) {
-            self.store.remove_stop(name.as_ref());
+            self.take_back_stop(name.as_ref());
         } else {
             stops.insert(whose);
-            self.store.add_stop(name, "stopped by hand");
+            if !self.store.inspect(|tables| is_left_to_a_person(tables, name.as_ref())) {
+                self.store.add_stop(name, "stopped by hand");
+            }
         }
         self.note(state, &format!("stops are {stops:?}"));
         state.stops.set(now, stops);
+    }
+
+    /// Nobody starts an account whose stop asks for a look at the provider first: that takes longer than a run.
+    fn take_back_stop(&self, whose: Option<&AccountName>) {
+        if !self.store.inspect(|tables| is_left_to_a_person(tables, whose)) {
+            self.store.remove_stop(whose);
+        }
     }
 
     fn toggle_suppression(&self, state: &mut State, phones: u32, campaign: CampaignId, now: Timestamp) {
@@ -320,7 +341,7 @@ impl World {
         self.note(state, "calm");
         for whose in state.stops.last().clone() {
             let name = whose.map(|account| self.scenario.accounts[account].settings.name.clone());
-            self.store.remove_stop(name.as_ref());
+            self.take_back_stop(name.as_ref());
         }
         state.stops.set(now, std::collections::BTreeSet::new());
         for id in state.campaigns.keys().copied().collect::<Vec<_>>() {

@@ -83,6 +83,7 @@ impl World {
         let mut state = self.state();
         self.note(&mut state, &format!("{} has drained: {drained:?}", process.name()));
         state.stats.drains += 1;
+        state.stats.fault("process: drained");
         let was_stopped = state.machines[process.machine].stops != stops_before;
         if drained != Drained::Fully {
             if !was_stopped {

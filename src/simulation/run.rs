@@ -73,7 +73,11 @@ fn conclude(world: &World) -> Report {
     for panic in panics {
         world.violation(&mut state, panic);
     }
-    Report { violations: std::mem::take(&mut state.violations), trace: state.trace.text(), stats: state.stats }
+    Report {
+        violations: std::mem::take(&mut state.violations),
+        trace: state.trace.text(),
+        stats: std::mem::take(&mut state.stats),
+    }
 }
 
 /// Starts, drains and replaces replicas, and lets the world happen meanwhile.

@@ -157,7 +157,7 @@ impl Scenario {
             min_gap_between_campaigns: SignedDuration::from_secs(pick(dice, &[0, 0, 15, 40]) * unit),
         };
         let rate = |dice: &mut ChaCha8Rng, rates: &[f64]| pick(dice, rates);
-        let faults = Faults {
+        let mut faults = Faults {
             store: rate(dice, &[0.0, 0.002, 0.01, 0.05]),
             place: rate(dice, &[0.0, 0.1, 0.3, 0.6]),
             read: rate(dice, &[0.0, 0.05, 0.2]),
@@ -171,6 +171,9 @@ impl Scenario {
         };
         let replicas = pick(dice, &[1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3]);
         let stop_max = Duration::from_secs(pick(dice, &[0, 0, 8, 20, 60]));
+        let chaos_for = Duration::from_secs(dice.random_range(45..=110));
+        faults.clock_set = rate(dice, &[0.0, 0.0, 0.3, 0.7]);
+        faults.goes_back = rate(dice, &[0.0, 0.0, 0.0, 0.1, 0.3]);
         Self {
             factor,
             origin,
@@ -183,7 +186,7 @@ impl Scenario {
             replicas,
             stop_max,
             zombie_horizon: stop_max + ON_THE_WIRE_MAX + Duration::from_secs(5),
-            chaos_for: Duration::from_secs(dice.random_range(45..=110)),
+            chaos_for,
             calm_for: Duration::from_secs(900),
         }
     }

@@ -77,7 +77,10 @@ impl World {
             }
         }
         if fault != Fault::None {
-            state.stats.store_faults += 1;
+            state.stats.fault(match (fault, point) {
+                (Fault::Unavailable, Point::Before) => "store: unavailable",
+                _ => "store: commit unknown",
+            });
             state.trace.line(elapsed, &format!("{} {method} {point:?}: {fault:?}", process.name()));
         }
         self.read_logs(state);
@@ -101,6 +104,7 @@ impl World {
             return Duration::ZERO;
         }
         let longest = if faults.slow && !state.calm && state.dice.random_bool(0.05) { 3_000 } else { 30 };
+        state.stats.fault(if longest > 30 { "store: slow" } else { "store: overtaken" });
         Duration::from_millis(state.dice.random_range(1..=longest))
     }
 
@@ -160,6 +164,7 @@ impl World {
         process.die();
         state.machines[process.machine].kill_at = None;
         state.stats.kills += 1;
+        state.stats.fault("process: killed");
         self.changed.notify_one();
     }
 
@@ -183,6 +188,7 @@ impl World {
         machine.runs_until = elapsed + span + RUNS_FOR;
         machine.stops += 1;
         state.stats.stops += 1;
+        state.stats.fault("process: stopped");
     }
 
     /// What daemons themselves changed that later calls are judged by.

@@ -11,9 +11,8 @@ use super::world::{State, World};
 
 /// How long an account may be without a replica that dials it, while there is one that could.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
-/// The same after it was given up: whoever gave it up counts among the living, and keeps a share of the accounts, until
-/// its last sign of life is as old as a lease gets.
-const HANDOVER_MAX: Duration = Duration::from_secs(8);
+/// The same after it was given up: whoever leaves is not counted among the living from then on.
+const HANDOVER_MAX: Duration = Duration::from_secs(3);
 
 /// What the watch knows of an account.
 #[derive(Default)]

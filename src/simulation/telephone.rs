@@ -97,6 +97,7 @@ impl Provider for SimProvider {
         world.clock.sleep(connecting).await;
         self.process.goes_on().await;
         if !reachable {
+            world.state().stats.fault("request: provider unreachable");
             self.step("place: unreachable").await;
             return PlaceReply::NotPlaced(NotPlaced::Unreachable { reason: "injected".to_owned() });
         }
@@ -209,6 +210,7 @@ impl World {
         }
         let longest = ON_THE_WIRE_MAX.as_millis() as u64;
         let span = Duration::from_millis(state.dice.random_range(0..longest));
+        state.stats.fault("request: outlives its sender");
         let transit = state.transits.len();
         state.transits.push(Transit { request, call: call.clone() });
         let at = self.clock.now() + self.clock.real_to_civil(span);
@@ -269,6 +271,22 @@ impl World {
             }
             _ => (true, PlaceReply::Placed { call_id: None }),
         };
+        let kind = match fault {
+            _ if broken => Some("request: account out of balance"),
+            1 => Some("request: answer lost"),
+            2 => Some("request: HTTP 500, taken"),
+            3 => Some("request: answer unreadable"),
+            4 | 5 => Some("request: lost on its way"),
+            6 | 7 => Some("request: timeout, taken late"),
+            8 => Some("request: too many"),
+            9 => Some("request: refused"),
+            10 if !accepted => Some("request: account out of balance"),
+            11 => Some("request: number refused"),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            state.stats.fault(kind);
+        }
         let after = if matches!(fault, 6 | 7) { REQUEST_TIMEOUT } else { after };
         if matches!(reply, PlaceReply::Unknown { .. }) {
             state.stats.unknown += 1;
@@ -389,6 +407,13 @@ impl SimProvider {
             let mut state = world.state();
             let faults = if state.calm { 0.0 } else { world.scenario.faults.read };
             let fault = if state.dice.random_bool(faults) { state.dice.random_range(1..=8) } else { 0 };
+            match fault {
+                0 => {}
+                1 => state.stats.fault("read: not found"),
+                2 => state.stats.fault("read: too many"),
+                3 => state.stats.fault("read: unreadable"),
+                _ => state.stats.fault("read: unavailable"),
+            }
             (Duration::from_millis(state.dice.random_range(0..100)), fault)
         };
         world.clock.sleep(wait).await;

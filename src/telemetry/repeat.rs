@@ -1,8 +1,8 @@
 //! Keeps a storm out of the log: the same warning about the same thing is written once a minute, and then how many like
 //! it were left out.
 //!
-//! The same warning is the same place in the code; the same thing is the same account, campaign, assistant, pass, list of
-//! rows and reload of the configuration.
+//! The same warning is the same place in the code; the same thing is the same account, campaign, assistant, pass, webhook,
+//! list of rows and reload of the configuration.
 //! Warnings about single attempts and events are each about another thing, and still one storm: ten a minute are written.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Warnings about single attempts and events that are written in this time.
 const SINGLE_MAX: u32 = 10;
 /// Fields that say what a warning is about.
-const THING: [&str; 6] = ["provider.account", "campaign.id", "assistant.id", "pass", "ids", "reload"];
+const THING: [&str; 7] = ["provider.account", "campaign.id", "assistant.id", "pass", "ids", "webhook", "reload"];
 /// Fields of warnings about single attempts and events.
 const SINGLE: [&str; 3] = ["attempt.id", "lead.id", "inbox.id"];
 /// Warnings that are remembered at once; what does not fit is written.

@@ -1,5 +1,6 @@
 //! Status, attempts, and held ones settled by hand.
 
+use outdial::config::WebhookConfig;
 use sqlx::PgPool;
 
 use super::scene::{Scene, regex_of};
@@ -17,6 +18,32 @@ async fn status_tells_what_everything_does(pool: PgPool) {
     said += &scene.ask(&["status", "--output", "json"]).await;
     let said = regex_free(&said);
     looks_like!(scene, "cli_status", said);
+}
+
+#[sqlx::test]
+async fn status_tells_of_webhooks_that_do_not_get_through(pool: PgPool) {
+    let mut scene = Scene::with_campaign(pool).await;
+    sqlx::raw_sql(
+        "update campaign set definition = definition || '{\"notify\": {\"webhook\": \"crm\"}}';
+         insert into outgoing_event (campaign_id, webhook, kind, happened_at, retry_at, given_up_at, problem)
+         select 1, 'crm', 'campaign_finished', now(), case when n > 2 then now() end, case when n <= 2 then now() end,
+            case n when 1 then 'it answered HTTP 404' when 3 then 'it answered HTTP 500' end
+         from generate_series(1, 5) n",
+    )
+    .execute(&scene.desk.pool)
+    .await
+    .unwrap();
+    let of_webhooks = |said: String| said[said.find(" webhook ").unwrap()..].to_owned();
+    let mut said = of_webhooks(scene.ask(&["status"]).await);
+    let (url, secret) = ("https://crm.example.org/".into(), "a-secret-of-sixteen".into());
+    let config = WebhookConfig { url, secret, allow_private: false, authorities: Vec::new() };
+    scene.desk.config.webhooks.insert("crm".to_owned(), config);
+    said += &of_webhooks(scene.ask(&["status"]).await);
+    assert!(said.contains("it answered HTTP 500") && said.contains("it is not in the configuration"), "{said}");
+    let json: serde_json::Value = serde_json::from_str(&scene.ask(&["status", "--output", "json"]).await).unwrap();
+    let [crm] = &json["webhooks"].as_array().unwrap()[..] else { panic!("{json}") };
+    assert_eq!((&crm["waiting"], &crm["given_up"], &crm["campaigns"]), (&3.into(), &2.into(), &1.into()));
+    assert_eq!((&crm["configured"], &crm["problem"]), (&true.into(), &"it answered HTTP 500".into()));
 }
 
 /// Leaves out when the campaign was written, which is the database's own moment or the test's.

@@ -23,6 +23,8 @@ pub fn loadable() -> Value {
     let database = config["database"].as_object_mut().expect("a section");
     database.remove("url_file");
     database.insert("url".to_owned(), json!("embedded"));
+    let webhook = config["webhooks"]["crm"].as_object_mut().expect("a receiver");
+    webhook.retain(|key, _| !key.ends_with("_file"));
     for (name, token) in [
         ("famulor-main", "0123456789abcdef0123"),
         ("happyrobot-v1", "0123456789abcdef0124"),

@@ -11,8 +11,17 @@ use super::harness::Harness;
 use super::scene::{Scene, TTL, at, call_id, owner, phone};
 
 fn beat<'a>(who: u128, number: i64, accounts: &'a [AccountName]) -> Beat<'a> {
-    let acknowledged = number - 1;
-    Beat { owner: owner(who), name: "host:1", number, acknowledged, witness: None, accounts, ttl: TTL, now: at(100) }
+    Beat {
+        owner: owner(who),
+        name: "host:1",
+        number,
+        acknowledged: number - 1,
+        known_at: at(100),
+        witness: None,
+        accounts,
+        ttl: TTL,
+        now: at(100),
+    }
 }
 
 fn lost(attempt_id: Option<AttemptId>, to: PhoneNumber) -> LostAttempt {
@@ -135,8 +144,28 @@ pub async fn on_another_history_nothing_begins_before_a_beat_has_seen_it<H: Harn
     let found = s.beat(&Beat { acknowledged: 0, ..beat(8, 1, &accounts) }).await.went_back;
     assert!(found.is_some_and(|problem| problem.contains("another history")));
     let task = s.store().control().await.unwrap().reconciliations.remove(0);
-    assert!(task.since < at(30) && task.since > at(-60), "since somebody's last sign of life: {task:?}");
+    assert!(task.since < at(30) && task.since > at(-400), "since somebody's last sign of life: {task:?}");
     assert_eq!(s.beat(&beat(8, 2, &accounts)).await.went_back, None);
+}
+
+pub async fn what_is_missing_is_looked_for_from_a_moment_that_is_known<H: Harness>(s: &Scene<H>) {
+    let accounts = [s.account.clone()];
+    s.beat(&Beat { now: at(30), ..beat(7, 1, &accounts) }).await;
+    s.beat(&Beat { now: at(60), ..beat(8, 1, &accounts) }).await;
+    // The ninth gave its signs of life after all that was kept. The tenth began after the loss and knows of nothing.
+    s.beat(&Beat { now: at(900), ..beat(10, 1, &accounts) }).await;
+    let forgotten = Beat { acknowledged: 4, known_at: at(800), now: at(901), ..beat(9, 5, &accounts) };
+    assert!(s.beat(&forgotten).await.went_back.is_some());
+    let task = s.store().control().await.unwrap().reconciliations.remove(0);
+    assert!(task.since < at(60) && task.since > at(-400), "by the last one before the loss: {task:?}");
+}
+
+pub async fn without_any_sign_of_life_everything_is_looked_for<H: Harness>(s: &Scene<H>) {
+    let accounts = [s.account.clone()];
+    let forgotten = Beat { acknowledged: 4, now: at(200), ..beat(9, 5, &accounts) };
+    assert!(s.beat(&forgotten).await.went_back.is_some());
+    let task = s.store().control().await.unwrap().reconciliations.remove(0);
+    assert!(task.since < at(0) - jiff::SignedDuration::from_hours(24 * 365), "{task:?}");
 }
 
 pub async fn a_lost_attempt_is_open_again_with_its_call<H: Harness>(s: &Scene<H>) {

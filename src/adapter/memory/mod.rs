@@ -199,6 +199,11 @@ impl Store for MemoryStore {
         self.installation
     }
 
+    async fn database_now(&self) -> Result<Timestamp, StoreError> {
+        let clock = &self.database_clock;
+        self.read("database_now", |_| Timestamp::UNIX_EPOCH + clock()).await
+    }
+
     async fn beat(&self, beat: &Beat<'_>) -> Result<Pulse, StoreError> {
         let clock = &self.database_clock;
         self.write("beat", |world| replica::beat(world, beat, clock())).await

@@ -12,27 +12,31 @@ use crate::port::store::{Beat, DueKey, Lease, LostAttempt, OpenAttempt, Pulse, R
 use super::world::{AttemptEnd, AttemptRecord, ReplicaRecord, World};
 
 /// How far before the last known moment calls are compared.
-const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// The year 2000: before there was anyone to be compared with.
+const BEGINNING: Timestamp = Timestamp::constant(946_684_800, 0);
 
 pub(super) fn beat(world: &mut World, beat: &Beat<'_>, database_now: Duration) -> Pulse {
-    let known = world.replica.get(&beat.owner).map(|known| (known.beat_no, known.civil_at));
+    let known = world.replica.get(&beat.owner).map(|known| known.beat_no);
     let (noted, present) = world.line;
     let finding = if noted != present {
-        let since = world.replica.values().map(|replica| replica.civil_at).max();
-        Some(("the database is another server, or has another history", since))
-    } else if beat.acknowledged > 0 && known.is_none_or(|(beat_no, _)| beat_no < beat.acknowledged) {
-        let problem = "the database has forgotten a sign of life that it had acknowledged";
-        Some((problem, known.map(|(_, civil_at)| civil_at)))
+        Some("the database is another server, or has another history")
+    } else if beat.acknowledged > 0 && known.is_none_or(|beat_no| beat_no < beat.acknowledged) {
+        Some("the database has forgotten a sign of life that it had acknowledged")
     } else if beat.witness.is_some_and(|witness| !world.attempt.contains_key(&witness)) {
-        let problem = "the database has forgotten an attempt that it had acknowledged";
-        Some((problem, known.map(|(_, civil_at)| civil_at)))
+        Some("the database has forgotten an attempt that it had acknowledged")
     } else {
         None
     };
-    if let Some((problem, since)) = finding {
+    if let Some(problem) = finding {
+        let before_the_cut = |owner: &OwnerId, at: &Timestamp| {
+            (noted != present && *at <= beat.now) || *owner == beat.owner || *at <= beat.known_at
+        };
+        let signs = world.replica.iter().map(|(owner, replica)| (owner, replica.civil_at));
+        let since = signs.filter(|(owner, at)| before_the_cut(owner, at)).map(|(_, at)| at).max();
         let concerned: Vec<AccountName> = world.lease.keys().chain(beat.accounts).cloned().collect();
         for account in concerned {
-            note(world, account, since.unwrap_or(beat.now) - MARGIN, beat.now, problem);
+            note(world, account, since.unwrap_or(BEGINNING) - MARGIN, beat.now, problem);
         }
         world.skip_keys();
     }
@@ -54,7 +58,7 @@ pub(super) fn beat(world: &mut World, beat: &Beat<'_>, database_now: Duration) -
         database_now: Timestamp::UNIX_EPOCH + database_now,
         replicas: alike + 1,
         rank,
-        went_back: finding.map(|(problem, _)| problem.to_owned()),
+        went_back: finding.map(str::to_owned),
     }
 }
 
@@ -83,8 +87,11 @@ pub(super) fn restore(
     if let (None, Some(open)) = (lost.attempt_id, world.open_attempt.get(&lost.phone)) {
         return Restored::Waits(open.attempt_id);
     }
-    let Some(attempt_id) = lost.attempt_id.or_else(|| next_of_phone(world, lease, lost)) else {
-        return Restored::Nobodys;
+    let attempt_id = match (lost.attempt_id, &next_of_phone(world, lease, lost)[..]) {
+        (Some(attempt_id), _) => attempt_id,
+        (None, [attempt_id]) => *attempt_id,
+        (None, []) => return Restored::Nobodys,
+        (None, [_, _, ..]) => return Restored::Ambiguous,
     };
     if !super::dial::lease_holds(world, lease, database_now) {
         return Restored::Fenced;
@@ -156,22 +163,23 @@ fn bind(world: &mut World, lost: &LostAttempt, attempt_id: AttemptId) {
     }
 }
 
-/// The attempt that a lead with this phone would have had next, in a campaign of the account.
-fn next_of_phone(world: &World, lease: &Lease, lost: &LostAttempt) -> Option<AttemptId> {
+/// The attempts that leads with this phone would have had next, in campaigns of the account.
+fn next_of_phone(world: &World, lease: &Lease, lost: &LostAttempt) -> Vec<AttemptId> {
     let of_account = |campaign: &super::CampaignRecord| {
         campaign.definition.get("account").and_then(|account| account.as_str()) == Some(lease.account.as_str())
     };
-    let mut waiting: Vec<DueKey> = world
+    let waiting = world
         .enrolment
         .iter()
         .filter(|((_, phone), _)| *phone == lost.phone)
         .filter_map(|((campaign_id, _), lead_id)| world.due_of(*campaign_id, *lead_id))
-        .filter(|due| due.phone == lost.phone && world.campaign.get(&due.stratum.campaign_id).is_some_and(of_account))
-        .collect();
-    waiting.sort_by_key(|due| (due.due_at, due.stratum.campaign_id));
-    let due = waiting.first()?;
-    let key = AttemptKey { campaign_id: due.stratum.campaign_id, lead_id: due.lead_id, attempt_no: due.attempt_no };
-    Some(AttemptId::derive(world.installation, key))
+        .filter(|due| due.phone == lost.phone && world.campaign.get(&due.stratum.campaign_id).is_some_and(of_account));
+    let key = |due: DueKey| AttemptKey {
+        campaign_id: due.stratum.campaign_id,
+        lead_id: due.lead_id,
+        attempt_no: due.attempt_no,
+    };
+    waiting.map(|due| AttemptId::derive(world.installation, key(due))).collect()
 }
 
 fn open_attempt(lease: &Lease, lost: &LostAttempt, attempt_id: AttemptId, due: &DueKey, now: Timestamp) -> OpenAttempt {
@@ -206,7 +214,10 @@ pub(super) fn end_reconciliation(world: &mut World, ended: &Reconciliation, stop
     }
     world.reconciliation.remove(account);
     if let Some(reason) = stop {
-        world.stop.entry(Some(account.clone())).or_insert_with(|| reason.to_owned());
+        // Whoever takes back a stop of their own is to read this one, too.
+        let both = |present: &String| format!("{present}; {reason}");
+        let reason = world.stop.get(&Some(account.clone())).map_or_else(|| reason.to_owned(), both);
+        world.stop.insert(Some(account.clone()), reason);
     }
     true
 }

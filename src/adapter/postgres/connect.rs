@@ -17,7 +17,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Idle connections are closed after this, so that a failover's stale ones do not stay for ever.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// How long a connection that comes back to the pool may stay silent. What is still under way on it was given up.
-const SIGN_OF_LIFE_TIMEOUT: Duration = Duration::from_secs(3);
+const SIGN_OF_LIFE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Set on each connection. A statement that takes longer is stuck or wrong, and the watermarks rely on the bound.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A lock that is not granted in this time is held by a person at a psql prompt: better late than stuck.

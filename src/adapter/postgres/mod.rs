@@ -7,6 +7,7 @@
 //! Give webhooks a pool of their own by opening a second store on it: a busy dialer must not keep results waiting.
 
 pub mod audit;
+pub mod backlog;
 pub mod clock;
 pub mod command;
 pub mod connect;
@@ -15,6 +16,8 @@ pub mod finding;
 mod floor;
 mod history;
 pub mod inquiry;
+pub mod outgoing;
+pub mod outlook;
 pub mod reading;
 pub mod status;
 pub mod views;
@@ -95,12 +98,16 @@ impl Store for PostgresStore {
         self.installation
     }
 
+    async fn database_now(&self) -> Result<Timestamp, StoreError> {
+        answered_within(STEERING_MAX, replica::database_now(&self.steering)).await
+    }
+
     async fn beat(&self, beat: &Beat<'_>) -> Result<Pulse, StoreError> {
-        answered(replica::beat(&self.steering, beat)).await
+        answered_within(STEERING_MAX, replica::beat(&self.steering, beat)).await
     }
 
     async fn renew_leases(&self, request: &LeaseRequest<'_>) -> Result<Vec<Lease>, StoreError> {
-        answered(lease::renew_leases(&self.steering, request)).await
+        answered_within(STEERING_MAX, lease::renew_leases(&self.steering, request)).await
     }
 
     async fn release_leases(&self, owner: OwnerId, accounts: &[AccountName]) -> Result<(), StoreError> {
@@ -124,7 +131,7 @@ impl Store for PostgresStore {
     }
 
     async fn control(&self) -> Result<Control, StoreError> {
-        answered(control::control(&self.steering)).await
+        answered_within(STEERING_MAX, control::control(&self.steering)).await
     }
 
     async fn open_attempts(&self, account: &AccountName) -> Result<Vec<OpenAttempt>, StoreError> {
@@ -136,7 +143,7 @@ impl Store for PostgresStore {
     }
 
     async fn open_counts(&self, account: &AccountName) -> Result<Vec<OpenCount>, StoreError> {
-        answered(control::open_counts(&self.pool, &self.floors, account)).await
+        answered_within(STEERING_MAX, control::open_counts(&self.pool, &self.floors, account)).await
     }
 
     async fn starts_since(&self, whose: StartsOf<'_>, since: Timestamp, at_most: u32) -> Result<u32, StoreError> {
@@ -159,7 +166,7 @@ impl Store for PostgresStore {
         witness: Option<AttemptId>,
         now: Timestamp,
     ) -> Result<Vec<CommittedIntent>, StoreError> {
-        answered(dial::begin_dials(&self.pool, lease, intents, witness, now)).await
+        answered_within(STEERING_MAX, dial::begin_dials(&self.pool, lease, intents, witness, now)).await
     }
 
     async fn confirm(
@@ -168,7 +175,7 @@ impl Store for PostgresStore {
         now: Timestamp,
         person_since: Timestamp,
     ) -> Result<Vec<(AttemptId, PersonFacts)>, StoreError> {
-        answered(dial::confirm(&self.pool, attempts, now, person_since)).await
+        answered_within(STEERING_MAX, dial::confirm(&self.pool, attempts, now, person_since)).await
     }
 
     async fn record_replies(&self, replies: &[ReplyRecord]) -> Result<Vec<AttemptId>, StoreError> {
@@ -308,6 +315,9 @@ impl Store for PostgresStore {
 /// How long a step may take: longer than a connection and a statement are ever waited for. What takes longer is never
 /// answered: the server vanished without a word, or a firewall forgot the connection, and nothing else would tell us.
 const ONE_STATEMENT_MAX: Duration = Duration::from_secs(15);
+/// The same for what every start waits for anyway, a second at most: the sooner its connection is given up, the sooner
+/// dialing goes on over a new one.
+const STEERING_MAX: Duration = Duration::from_secs(5);
 /// The same for steps of many statements.
 const MANY_STATEMENTS_MAX: Duration = Duration::from_secs(60);
 

@@ -4,7 +4,7 @@
 //! of a server that acknowledges before it writes. So it is enough to ask for the newest things that were acknowledged, and
 //! for the history the server is on.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
 use sqlx::{PgPool, query, query_scalar};
 
@@ -14,10 +14,28 @@ use crate::port::store::{Beat, Lease, LostAttempt, Pulse, Reconciliation, Restor
 use super::failure::{acquire, reading, writing};
 use super::row::{Reading, attempt_id, storable};
 
-/// How far before the last known moment calls are compared: beats carry clocks that may lie a second apart.
-const MARGIN: SignedDuration = SignedDuration::from_mins(1);
+/// How far before the last known moment calls are compared: beats carry clocks that may lie seconds apart, and the
+/// provider's clock, which dates its calls, may be two minutes behind.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+pub(super) async fn database_now(pool: &PgPool) -> Result<Timestamp, StoreError> {
+    let now = query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await.map_err(reading)?;
+    Ok(now.to_jiff())
+}
 
 /// One statement: what was lost is noted before the first intent can follow.
+///
+/// The provider's calls are compared from the last moment on, less a margin, that the database surely knew when it was
+/// cut off. What it holds was committed before the cut; whatever it lost was committed after it, and a call is made after
+/// its intent. So the date of every sign of life that was written before the cut is a bound, and the latest is the best.
+/// Which were written before the cut?
+/// - On another history all of them: the first beat on it notes that, in the statement that writes the next one.
+/// - On the same history the replica's own: it finds the loss with its first beat after it. And those of others that are
+///   dated before its last acknowledged beat (`known_at` leaves room for what clocks lie apart): that beat came before the
+///   loss. Later ones may be those of a process that began after the loss and could not know.
+///
+/// Every daemon gives a sign of life before it dials, and the last one of all is never deleted. Where none is left, nothing
+/// had been dialed before the cut, and everything is compared since the year 2000.
 pub(super) async fn beat(pool: &PgPool, beat: &Beat<'_>) -> Result<Pulse, StoreError> {
     let mut accounts: Vec<String> = beat.accounts.iter().map(|account| account.as_str().to_owned()).collect();
     accounts.sort();
@@ -25,7 +43,7 @@ pub(super) async fn beat(pool: &PgPool, beat: &Beat<'_>) -> Result<Pulse, StoreE
     let row = query!(
         r#"
         with known as materialized (
-            select beat_no, civil_at from replica where owner = $1
+            select beat_no from replica where owner = $1
         ), line as materialized (
             select line as noted, current_line() as present from database_line
         ), finding as materialized (
@@ -37,14 +55,14 @@ pub(super) async fn beat(pool: &PgPool, beat: &Beat<'_>) -> Result<Pulse, StoreE
                     when $5::uuid is not null and not exists (select from attempt where attempt_id = $5)
                         then 'the database has forgotten an attempt that it had acknowledged'
                 end as problem,
-                case
-                    when noted <> present then (select max(civil_at) from replica)
-                    else (select civil_at from known)
-                end as since
+                (
+                    select max(civil_at) from replica
+                    where (noted <> present and civil_at <= $7) or owner = $1 or civil_at <= $10
+                ) as since
             from line
         ), noted as (
             insert into reconciliation as r (account, since, noted_at, reason)
-            select account, coalesce(since, $7) - $9::double precision * interval '1 second', $7, problem
+            select account, coalesce(since, timestamptz '2000-01-01 00:00:00+00') - $9::double precision * interval '1 second', $7, problem
             from finding
             cross join (select account from account_lease union select unnest($6::text[])) as concerned
             where problem is not null
@@ -80,6 +98,7 @@ pub(super) async fn beat(pool: &PgPool, beat: &Beat<'_>) -> Result<Pulse, StoreE
         beat.now.to_sqlx(),
         beat.ttl.as_secs_f64(),
         MARGIN.as_secs_f64(),
+        beat.known_at.to_sqlx(),
     )
     .fetch_one(&mut *connection)
     .await
@@ -137,13 +156,14 @@ pub(super) async fn restore_attempt(
     installation: Installation,
     lease: &Lease,
     lost: &LostAttempt,
-    now: jiff::Timestamp,
+    now: Timestamp,
 ) -> Result<Restored, StoreError> {
     let attempt = match lost.attempt_id {
         Some(attempt_id) => attempt_id,
         None => match next_of_phone(pool, installation, lease, lost).await? {
             Some(NextOfPhone::Waiting(attempt_id)) => attempt_id,
             Some(NextOfPhone::Open(attempt_id)) => return Ok(Restored::Waits(attempt_id)),
+            Some(NextOfPhone::Several) => return Ok(Restored::Ambiguous),
             None => return Ok(Restored::Nobodys),
         },
     };
@@ -257,9 +277,11 @@ enum NextOfPhone {
     Waiting(AttemptId),
     /// The person has this open attempt; what comes after it is not known yet.
     Open(AttemptId),
+    /// Leads of several campaigns wait with it.
+    Several,
 }
 
-/// The attempt that a lead with this phone would have had next, in a campaign of the account; the one that waits longest.
+/// The attempt that a lead with this phone would have had next, in a campaign of the account.
 async fn next_of_phone(
     pool: &PgPool,
     installation: Installation,
@@ -273,28 +295,31 @@ async fn next_of_phone(
     if let Some(open) = open {
         return Ok(Some(NextOfPhone::Open(attempt_id(open))));
     }
-    let row = query!(
+    let mut rows = query!(
         r#"
         select d.campaign_id, d.lead_id, d.attempt_no
         from enrolment e
         join due d on d.campaign_id = e.campaign_id and d.lead_id = e.lead_id and d.phone = e.phone
         join campaign c on c.campaign_id = d.campaign_id and c.definition ->> 'account' = $2
         where e.phone = $1
-        order by d.due_at, d.campaign_id
-        limit 1
+        limit 2
         "#,
         lost.phone.e164(),
         lease.account.as_str(),
     )
-    .fetch_optional(pool)
+    .fetch_all(pool)
     .await
     .map_err(reading)?;
-    row.map(|row| {
-        let attempt_no = Reading { table: "due", key: row.lead_id }.number("attempt_no", row.attempt_no)?;
-        let key = AttemptKey { campaign_id: CampaignId(row.campaign_id), lead_id: LeadId(row.lead_id), attempt_no };
-        Ok(NextOfPhone::Waiting(AttemptId::derive(installation, key)))
-    })
-    .transpose()
+    if rows.len() > 1 {
+        return Ok(Some(NextOfPhone::Several));
+    }
+    rows.pop()
+        .map(|row| {
+            let attempt_no = Reading { table: "due", key: row.lead_id }.number("attempt_no", row.attempt_no)?;
+            let key = AttemptKey { campaign_id: CampaignId(row.campaign_id), lead_id: LeadId(row.lead_id), attempt_no };
+            Ok(NextOfPhone::Waiting(AttemptId::derive(installation, key)))
+        })
+        .transpose()
 }
 
 /// Ends a reconciliation unless it was noted anew meanwhile.
@@ -309,8 +334,9 @@ pub(super) async fn end_reconciliation(
         with ended as (
             delete from reconciliation where account = $1 and noted_at = $2 returning account
         ), stopped as (
-            insert into stop_order (account, reason) select account, $3 from ended where $3::text is not null
-            on conflict do nothing
+            insert into stop_order as s (account, reason) select account, $3 from ended where $3::text is not null
+            -- Whoever takes back a stop of their own is to read this one, too.
+            on conflict (coalesce(account, '')) do update set reason = s.reason || '; ' || excluded.reason
         )
         select account from ended
         "#,
