@@ -178,8 +178,9 @@ fn whoever_is_called_by_an_error_or_an_alert_finds_meaning_check_and_remedy() {
 
 #[test]
 fn a_row_that_says_too_little_is_found() {
-    let document = "\n## Alerts\n| `A` | page | is | do |\n| `B` | page | is | |\n| `C` | page | is |\n| `D` | page | is | none |\n\n## X\n| `E` |\n";
-    let rows = rows(document, "Alerts");
+    let alerts = "\n## Alerts\n| `A` | page | is | do |\n| `B` | page | is | |\n| `C` | page | is |\n";
+    let document = format!("{alerts}| `D` | page | is | none |\n\n## X\n| `E` |\n");
+    let rows = rows(&document, "Alerts");
     let found: Vec<&str> =
         rows.iter().filter(|(_, cells)| lacks(cells, 3).is_some()).map(|(name, _)| name.as_str()).collect();
     assert_eq!((rows.len(), found), (4, vec!["B", "C", "D"]));

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     /// Every label there may be: each a closed vocabulary or a name of the configuration.
-    const LABELS: [&str; 13] = [
+    const LABELS: [&str; 14] = [
         "account",
         "campaign",
         "hash",
@@ -87,6 +87,7 @@ mod tests {
         "result",
         "state",
         "tzdb",
+        "webhook",
     ];
 
     #[test]

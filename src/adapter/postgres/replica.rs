@@ -19,7 +19,7 @@ use super::row::{Reading, attempt_id, storable};
 const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
 pub(super) async fn database_now(pool: &PgPool) -> Result<Timestamp, StoreError> {
-    let now = query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await.map_err(reading)?;
+    let now = query_scalar!(r#"select clock_timestamp() as "database_now!""#).fetch_one(pool).await.map_err(reading)?;
     Ok(now.to_jiff())
 }
 
