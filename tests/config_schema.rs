@@ -34,7 +34,7 @@ fn misfits(schema: &Value, value: &Value, path: &str) -> Vec<String> {
         Value::Bool(true) => return Vec::new(),
         Value::Bool(false) => return vec![format!("{path} is not known")],
         Value::Object(schema) => schema,
-        _ => panic!("{path}: not a schema: {schema}"),
+        Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) => panic!("{path}: not a schema: {schema}"),
     };
     let mut found = Vec::new();
     for (word, rule) in schema {
