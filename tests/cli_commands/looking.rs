@@ -36,7 +36,7 @@ async fn status_tells_of_webhooks_that_do_not_get_through(pool: PgPool) {
     let of_webhooks = |said: String| said[said.find(" webhook ").unwrap()..].to_owned();
     let mut said = of_webhooks(scene.ask(&["status"]).await);
     let (url, secret) = ("https://crm.example.org/".into(), "a-secret-of-sixteen".into());
-    let config = WebhookConfig { url, secret, allow_private: false, authorities: Vec::new() };
+    let config = WebhookConfig { url, secret, allow_private: false, authorities: None };
     scene.desk.config.webhooks.insert("crm".to_owned(), config);
     said += &of_webhooks(scene.ask(&["status"]).await);
     assert!(said.contains("it answered HTTP 500") && said.contains("it is not in the configuration"), "{said}");

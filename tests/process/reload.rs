@@ -128,7 +128,7 @@ async fn limits_change_under_load_and_a_mistake_changes_nothing() {
     // Faster, by signal.
     let faster = per_minute(&mut world, 600);
     mount.switch(&[("outdial.yaml", &faster), ("api-key", key)]);
-    let asked_at = Timestamp::now();
+    let asked_at = world.clock.real_now();
     world.signal(Signal::SIGHUP);
     let told_at = told(&world, "INFO", "limits.calls_per_minute is 600, it was 60").await;
     further_calls(&world, 40).await;
@@ -188,7 +188,7 @@ async fn limits_change_under_load_and_a_mistake_changes_nothing() {
     // Slower, and nobody says so: the files alone.
     world.config = good;
     let slower = per_minute(&mut world, 120);
-    let switched_at = Timestamp::now();
+    let switched_at = world.clock.real_now();
     mount.switch(&[("outdial.yaml", &slower), ("api-key", key)]);
     let told_at = told(&world, "INFO", "limits.calls_per_minute is 120, it was 600").await;
     println!("From the switched link to the log line {}", told_at.duration_since(switched_at));
