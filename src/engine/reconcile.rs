@@ -12,7 +12,7 @@ use crate::domain::id::{AccountName, AssistantId};
 use crate::domain::report::{Hints, Source};
 use crate::port::clock::Clock;
 use crate::port::provider::{CallQuery, Provider};
-use crate::port::store::{LostAttempt, Reconciliation, Restored, Store, StoreError};
+use crate::port::store::{InboxEvent, LostAttempt, Reconciliation, Restored, Store, StoreError};
 
 use super::lease::HeldLease;
 use super::poll::{PollReport, READ_AGAIN};
@@ -117,18 +117,19 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let mut reports = Vec::new();
         for body in calls {
             match account.provider.decode(Source::Call, body) {
-                Ok(report) => reports.push(report),
+                Ok(report) => reports.push((report, body)),
                 Err(_) => walk.unreadable += 1,
             }
         }
         if reports.is_empty() {
             return Ok(());
         }
-        let keys: Vec<_> = reports.iter().map(|report| self.key_of(report)).collect();
+        let keys: Vec<_> = reports.iter().map(|(report, _)| self.key_of(report)).collect();
         let matches = self.store.find_attempts(name, &keys).await?;
         let witness = account.witness();
-        let mut lost: Vec<LostAttempt> = Vec::new();
-        for ((report, key), found) in reports.iter().zip(&keys).zip(&matches) {
+        let mut lost: Vec<(LostAttempt, &Bytes)> = Vec::new();
+        let mut news = Vec::new();
+        for (((report, body), key), found) in reports.iter().zip(&keys).zip(&matches) {
             let made_at = witness.made_at(report);
             let older = made_at.is_some_and(|at| at < task.since);
             let another_token = report.token.is_some() && key.token.is_none();
@@ -149,27 +150,33 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 continue;
             };
             let assistant_id = who_spoke(account, &report.hints);
-            lost.push(LostAttempt {
+            let one = LostAttempt {
                 attempt_id: key.token,
                 phone,
                 deadline_at: now + self.line_max(account, &assistant_id),
                 assistant_id,
                 call_id: report.call_id.clone(),
                 made_at,
-            });
+            };
+            lost.push((one, *body));
         }
         // The numbers of a lead in their order: the second of two can only be restored after the first.
-        lost.sort_by_key(|lost| (lost.attempt_id, lost.made_at));
-        for lost in lost {
+        lost.sort_by_key(|(lost, _)| (lost.attempt_id, lost.made_at));
+        for (lost, body) in lost {
             match self.store.restore_attempt(&lease.lease, &lost, now).await? {
                 Restored::Open(id) => warn!(
                     attempt.id = %id, provider.account = %name,
                     "Attempt {id} was missing in the database and is restored from the provider's list"
                 ),
-                Restored::Noted(id) => warn!(
-                    attempt.id = %id, provider.account = %name,
-                    "Attempt {id} was missing in the database and is noted as ended: its lead has moved on"
-                ),
+                Restored::Noted(id) => {
+                    warn!(
+                        attempt.id = %id, provider.account = %name,
+                        "Attempt {id} was missing in the database and is noted as ended: its lead has moved on"
+                    );
+                    // Nobody reads the call of an attempt that has ended.
+                    let (account, source) = (name.clone(), Source::Call);
+                    news.push(InboxEvent { account, source, body: body.clone(), attempt_id: Some(id) });
+                }
                 Restored::Orphan(id) => warn!(
                     attempt.id = %id, provider.account = %name,
                     "Attempt {id} is missing in the database, and so is its lead: it cannot be restored"
@@ -178,6 +185,10 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 Restored::Ambiguous => walk.ambiguous += 1,
                 Restored::Known(_) | Restored::Nobodys => {}
             }
+        }
+        if !news.is_empty() {
+            self.store.append_inbox(&news, now).await?;
+            account.wakes.collect.notify_one();
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::port::permit::OutboundCall;
 use crate::port::store::DueKey;
 
 use super::scenario::CampaignPlan;
-use super::telephone::Sent;
+use super::telephone::{Call, Sent};
 use super::world::{GRACE, LEAD_GRACE, MISSING, State, World};
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
@@ -53,7 +53,7 @@ impl World {
         let mut wrongs = Vec::new();
         let open =
             self.store.inspect(|tables| tables.open_attempt.get(&sent.phone).map(|open| (open.attempt_id, open.state)));
-        let lost = open.is_none() && self.is_lost(sent.attempt_id);
+        let lost = self.is_lost(sent.attempt_id);
         if !lost && open.is_none_or(|(attempt_id, state)| attempt_id != sent.attempt_id || state == OpenState::Placed) {
             wrongs.push(format!("the phone's open attempt is {open:?}"));
         }
@@ -85,7 +85,7 @@ impl World {
             per_day: rate(account.calls_per_day),
             lines: rate(account.concurrent_calls),
         };
-        let live = |of: &dyn Fn(&super::telephone::Call) -> bool| {
+        let live = |of: &dyn Fn(&Call) -> bool| {
             state.calls.iter().filter(|call| call.account == sent.account && of(call) && call.over_at > now).count()
         };
         judge(&limits, sent, &of_account, live(&|_| true), wrongs);
@@ -99,7 +99,7 @@ impl World {
             per_day: plan.per_day,
             lines: plan.lines,
         };
-        let of_it = |call: &super::telephone::Call| call.attempt_id.key().campaign_id == sent.campaign_id;
+        let of_it = |call: &Call| call.attempt_id.key().campaign_id == sent.campaign_id;
         judge(&limits, sent, &of_campaign, live(&of_it), wrongs);
     }
 
@@ -107,7 +107,8 @@ impl World {
     fn judge_intent(&self, state: &State, sent: &Sent, wrongs: &mut Vec<String>) {
         let open =
             self.store.inspect(|tables| tables.open_attempt.get(&sent.phone).map(|open| (open.attempt_id, open.state)));
-        if open != Some((sent.attempt_id, OpenState::Dialing)) {
+        // Its intent was durable when it was acknowledged.
+        if open != Some((sent.attempt_id, OpenState::Dialing)) && !self.is_lost(sent.attempt_id) {
             wrongs.push(format!("no durable intent: the phone's open attempt is {open:?}"));
         }
         // What never arrived, and was forgotten, may have its number given out again.
@@ -245,7 +246,7 @@ impl World {
         for call in &state.calls {
             let Some(attempt) = tables.attempt.get(&call.attempt_id) else {
                 let name = &self.scenario.accounts[call.account].settings.name;
-                if is_left_to_a_person(tables, Some(name)) {
+                if is_left_to_a_person(tables, Some(name)) || self.stands_in(tables, call).is_some() {
                     continue;
                 }
                 wrongs.push(format!("call {} has no attempt", call.id));
@@ -256,6 +257,8 @@ impl World {
                 None => tables.open(call.attempt_id).is_some_and(|open| open.state == OpenState::Held),
                 // The call object, which alone tells a machine from a person, may come after the settle time.
                 Some(Outcome::Answered) if call.outcome == Outcome::Voicemail => true,
+                // It was lost, and noted while its call went on.
+                Some(Outcome::Unknown) if self.scenario.faults.goes_back > 0.0 => true,
                 Some(outcome) => outcome == call.outcome || contradicted == Some(call.outcome),
             };
             if !told {
@@ -270,16 +273,26 @@ impl World {
             }
             if let Some((bound, _)) = tables.provider_call.get(&(attempt.account.clone(), call.id.clone()))
                 && *bound != call.attempt_id
+                && self.stands_in(tables, call).is_none()
             {
                 wrongs.push(format!("call {} is bound to a foreign attempt, {bound}", call.id));
             }
         }
         for (id, attempt) in &tables.attempt {
-            let rang = state.calls.iter().any(|call| call.attempt_id == *id);
+            let rang =
+                state.calls.iter().any(|call| call.attempt_id == *id || self.stands_in(tables, call) == Some(*id));
             if attempt.outcome().is_some_and(|outcome| outcome.may_have_rung() && outcome != Outcome::Failed) && !rang {
                 wrongs.push(format!("attempt {id} ended as {:?}, and no phone rang", attempt.outcome()));
             }
         }
+    }
+
+    /// The attempt that a call without a token was taken for, when its own was lost: another one to the same number.
+    fn stands_in(&self, tables: &Tables, call: &Call) -> Option<AttemptId> {
+        let plan = &self.scenario.accounts[call.account];
+        let (bound, _) = tables.provider_call.get(&(plan.settings.name.clone(), call.id.clone()))?;
+        let is_to_it = tables.attempt.get(bound).is_some_and(|attempt| attempt.phone == call.phone);
+        (self.scenario.faults.goes_back > 0.0 && !plan.echo && is_to_it).then_some(*bound)
     }
 
     /// What is open is held, for a reason that nothing but a person or late evidence can take away.

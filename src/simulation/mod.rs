@@ -67,7 +67,8 @@ fn play_part(part: u64) {
                 && sum.stops > 100
                 && sum.takeovers > 200
                 && sum.late > 20
-                && sum.faults.get("clock: set wrong").is_some_and(|count| *count > 100)),
+                && sum.faults.get("clock: set wrong").is_some_and(|count| *count > 100)
+                && sum.faults.get("database: attempts lost").is_some_and(|count| *count > 50)),
         "the runs are too tame: {sum:?}"
     );
 }

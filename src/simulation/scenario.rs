@@ -173,7 +173,7 @@ impl Scenario {
         let stop_max = Duration::from_secs(pick(dice, &[0, 0, 8, 20, 60]));
         let chaos_for = Duration::from_secs(dice.random_range(45..=110));
         faults.clock_set = rate(dice, &[0.0, 0.0, 0.3, 0.7]);
-        faults.goes_back = rate(dice, &[0.0]);
+        faults.goes_back = rate(dice, &[0.0, 0.0, 0.0, 0.1, 0.3]);
         Self {
             factor,
             origin,

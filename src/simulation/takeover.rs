@@ -19,6 +19,8 @@ const HANDOVER_MAX: Duration = Duration::from_secs(3);
 pub(super) struct Watch {
     epoch: Option<Epoch>,
     nobody_since: Option<Duration>,
+    /// How many could dial it when it was last looked at.
+    acting: usize,
     given_up_at: Option<Duration>,
 }
 
@@ -34,6 +36,7 @@ impl World {
         }
         let faults = &self.scenario.faults;
         let is_well = state.calm || (faults.store == 0.0 && !faults.slow);
+        let acting = state.machines.iter().filter(|machine| machine.acting().is_some()).count();
         let acted_since = state.machines.iter().filter_map(|machine| machine.acting_since).min();
         for account in 0..self.scenario.accounts.len() {
             let name = &self.scenario.accounts[account].settings.name;
@@ -55,6 +58,8 @@ impl World {
             }
             // Whoever took it over may have died since: another lease has to run out.
             let changed = std::mem::replace(&mut watch.epoch, epoch) != epoch;
+            // So may whoever would have taken it: the others leave it to that one's share for as long as a lease lasts.
+            let changed = changed | (std::mem::replace(&mut watch.acting, acting) > acting);
             watch.nobody_since = if held || changed || !is_well { None } else { watch.nobody_since.or(Some(elapsed)) };
             let Some(nobody_since) = watch.nobody_since else {
                 watch.given_up_at = None;
