@@ -50,6 +50,9 @@ pub enum PhoneError {
     /// Between the shortest and the longest number of its country, but no number there has this length.
     #[error("no number of this country has this many digits")]
     Length,
+    /// Read again it would be another number: a zero that leads to other areas was taken off, and another one follows.
+    #[error("too many zeros in front: write it as +<country><number>")]
+    LeadingZeros,
     /// Not in the form in which numbers are stored.
     #[error("not in stored form: + and 7 to 15 digits")]
     NotStored,
@@ -167,6 +170,10 @@ fn number(text: &str, region: Option<Region>) -> Result<PhoneNumber, PhoneError>
         Err(ValidationError::InvalidCountryCode) => return Err(PhoneError::UnknownCountryCode),
     }
     let text = PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::E164);
+    let again = PHONE_NUMBER_UTIL.parse(&text, None);
+    if again.is_ok_and(|again| PHONE_NUMBER_UTIL.format(&again, PhoneNumberFormat::E164) != text) {
+        return Err(PhoneError::LeadingZeros);
+    }
     let too = if text.len() > TEXT_MAX { PhoneError::TooLong } else { PhoneError::TooShort };
     PhoneNumber::from_stored(&text).map_err(|_| too)
 }
@@ -250,6 +257,12 @@ mod tests {
         reads("+1\u{a0}212\u{2011}555\u{2013}0123", "+12125550123");
         reads("+39 06 1234567", "+39061234567");
         reads("+683 4000", "+6834000");
+    }
+
+    #[test]
+    fn a_number_that_reads_differently_each_time_is_refused() {
+        refuses_in("DE", "00091-0491", PhoneError::LeadingZeros);
+        refuses("+49 00 910491", PhoneError::LeadingZeros);
     }
 
     #[test]
