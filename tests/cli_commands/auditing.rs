@@ -10,10 +10,14 @@ use sqlx::PgPool;
 use super::scene::{Scene, regex_of};
 use crate::looks_like;
 
-/// How long it took differs from run to run.
+/// How long it took differs from run to run, and so does the width of its column.
 fn untimed(text: &str) -> String {
     let untimed = |line: &str| match line.trim_end().rsplit_once(' ') {
-        Some((rest, ms)) if line.starts_with(' ') && ms.parse::<u32>().is_ok() => format!("{} …\n", rest.trim_end()),
+        Some((rest, "ms")) => format!("{} ms\n", rest.trim_end()),
+        Some((rest, ms)) if line.starts_with(' ') && ms.replace(',', "").parse::<u32>().is_ok() => {
+            format!("{} …\n", rest.trim_end())
+        }
+        None if line.starts_with('─') => "───\n".to_owned(),
         _ => format!("{line}\n"),
     };
     text.lines().map(untimed).collect()
