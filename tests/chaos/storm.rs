@@ -72,7 +72,7 @@ impl Storm {
                 leads: 200,
                 limits: Limits { per_minute: 1, per_second: 1, lines: 60 },
                 steps: draw(seed, &Kind::important(), 1, 1_500, 500..2_500),
-                calls_min: 300,
+                calls_min: 200,
                 faults_min: Kind::important().len(),
                 each_min: 1,
             },
