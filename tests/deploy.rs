@@ -289,7 +289,7 @@ fn the_unit_and_its_files_meet() {
     assert!(text("deploy/systemd/outdial.sysusers").contains(&format!("\nu {} ", setting(&unit, "User"))));
     assert_eq!(setting(&unit, "User"), setting(&unit, "Group"));
     assert_eq!(setting(&unit, "Type"), "notify");
-    assert_eq!(setting(&unit, "ExecReload"), "/bin/kill -HUP $MAINPID");
+    assert_eq!(setting(&unit, "ExecReload"), r#"/bin/sh -c 'kill -s HUP "$$MAINPID"'"#);
     let down = setting(&unit, "RestartPreventExitStatus");
     assert_eq!(down.split(' ').next(), Some("2"), "the status of what a person has to change");
     assert!(text("src/cli/mod.rs").contains("Failure::User(error)) => {") && setting(&unit, "Restart") == "on-failure");
