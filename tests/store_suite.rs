@@ -105,6 +105,7 @@ macro_rules! for_every_case {
                 a_backlog_is_counted_up_to_a_bound,
                 a_closing_campaign_lets_go_of_what_is_due,
                 a_campaign_advances_only_from_where_it_was,
+                a_finished_campaign_with_due_leads_is_told,
                 a_finished_campaign_is_not_walked,
                 a_campaign_says_why_it_is_not_dialed,
                 a_roster_replaces_the_one_before,

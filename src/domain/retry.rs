@@ -35,8 +35,7 @@ impl NextPlace {
     pub fn in_finished_campaign(self) -> Self {
         match self {
             Self::Due { attempt_no, tries, .. } => {
-                let verdict = Verdict::new(Disposition::Removed, "the campaign was finished");
-                Self::Disposed { verdict, attempt_no, tries }
+                Self::Disposed { verdict: Verdict::of_finished_campaign(), attempt_no, tries }
             }
             disposed @ Self::Disposed { .. } => disposed,
         }
@@ -212,6 +211,11 @@ impl Verdict {
     /// A verdict with its reason.
     pub fn new(disposition: Disposition, reason: impl Into<String>) -> Self {
         Self { disposition, reason: reason.into() }
+    }
+
+    /// The verdict on a lead that was still to be dialed when its campaign was finished.
+    pub fn of_finished_campaign() -> Self {
+        Self::new(Disposition::Removed, "the campaign was finished")
     }
 
     /// The verdict on a lead whose phone is enrolled under another lead of the campaign.

@@ -35,6 +35,19 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
                 CampaignState::Draft | CampaignState::Paused | CampaignState::Finished => {}
             }
         }
+        self.sweep_finished(now).await
+    }
+
+    /// A held attempt does not keep its campaign from finishing, and what follows its end is decided by a view that may be
+    /// older than that.
+    async fn sweep_finished(&self, now: Timestamp) -> Result<(), StoreError> {
+        for id in self.store.finished_with_due().await? {
+            let taken = self.store.dispose_all_due(id, &Verdict::of_finished_campaign(), CLOSE_MAX, now).await?;
+            if taken > 0 {
+                let name = self.campaign_name(id);
+                info!(campaign.id = %id, taken, "Campaign {name} has finished: {taken} leads that came back are taken out");
+            }
+        }
         Ok(())
     }
 
@@ -65,7 +78,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         let verdict = if view.is_over(id, now) {
             Verdict::new(Disposition::Expired, "the campaign's last day is over")
         } else {
-            Verdict::new(Disposition::Removed, "the campaign was finished")
+            Verdict::of_finished_campaign()
         };
         self.store.dispose_all_due(id, &verdict, CLOSE_MAX, now).await?;
         let backlog = self.store.backlog(id).await?;

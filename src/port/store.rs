@@ -286,6 +286,10 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
+    /// Finished campaigns with due leads: the end of a held attempt, or of a step that was decided before, came while
+    /// the campaign finished.
+    fn finished_with_due(&self) -> impl Future<Output = Result<Vec<CampaignId>, StoreError>> + Send;
+
     /// Moves a campaign from one state to the next; `false` when it was not in `from` any more.
     fn advance_campaign(
         &self,

@@ -324,6 +324,11 @@ impl World {
                 if *lead.exists.last() && !placed && !closing {
                     wrongs.push(format!("lead {lead_id} of campaign {campaign_id} has no place"));
                 }
+                if tables.campaign[campaign_id].state == CampaignState::Finished
+                    && tables.due_of(*campaign_id, *lead_id).is_some()
+                {
+                    wrongs.push(format!("lead {lead_id} is due in campaign {campaign_id}, which has finished"));
+                }
                 // A change that is noted will be followed; until then the gate lets no deleted lead through.
                 let noted = tables.lead_change.values().any(|changed| changed == lead_id);
                 if !lead.exists.last() && !noted && tables.due_of(*campaign_id, *lead_id).is_some() {

@@ -184,8 +184,10 @@ impl Fleet {
         eventually("all is disposed, or held for a reason", within, || async {
             // The simulators' logs are large: looked at as long as it took to read them.
             tokio::time::sleep(Duration::from_millis(500)).await;
+            // A change of a lead waits for the end of its attempt, which may be held for ever.
             let sql = "select (select count(*) from open_attempt where state <> 'held') + (select count(*) from due)
-                + (select count(*) from inbox_pending) + (select count(*) from lead_change)";
+                + (select count(*) from inbox_pending) + (select count(*) from lead_change c
+                where not exists (select from open_attempt o where o.lead_id = c.lead_id))";
             let left: i64 = self.world.database.value(sql).await;
             if left > 0 {
                 return Err(format!("{left} left: {}", self.standing().await));

@@ -428,6 +428,21 @@ pub async fn a_closing_campaign_lets_go_of_what_is_due<H: Harness>(s: &Scene<H>)
     assert_eq!(s.h.due(other, theirs.lead_id).await, Some(theirs));
 }
 
+/// Else a lead whose held attempt ends in the moment its campaign finishes stays due for ever.
+pub async fn a_finished_campaign_with_due_leads_is_told<H: Harness>(s: &Scene<H>) {
+    use CampaignState::{Active, Finished, Finishing};
+    let due = s.due_lead(&phone(1)).await;
+    let emptied = s.h.insert_campaign("emptied", Finished).await;
+    assert_eq!(s.store().finished_with_due().await.unwrap(), [], "campaign {emptied} has none, the other dials");
+    assert!(s.store().advance_campaign(s.campaign, Active, Finishing, at(1)).await.unwrap());
+    assert_eq!(s.store().finished_with_due().await.unwrap(), [], "finishing campaigns are emptied before they finish");
+    assert!(s.store().advance_campaign(s.campaign, Finishing, Finished, at(2)).await.unwrap());
+    assert_eq!(s.store().finished_with_due().await.unwrap(), [s.campaign]);
+    assert_eq!(s.store().dispose_all_due(s.campaign, &verdict(Disposition::Removed), 10, at(3)).await.unwrap(), 1);
+    assert_eq!(s.store().finished_with_due().await.unwrap(), []);
+    assert_eq!(s.h.due(s.campaign, due.lead_id).await, None);
+}
+
 pub async fn a_campaign_advances_only_from_where_it_was<H: Harness>(s: &Scene<H>) {
     use CampaignState::{Active, Finished, Finishing};
     assert!(!s.store().advance_campaign(s.campaign, Finishing, Finished, at(1)).await.unwrap());

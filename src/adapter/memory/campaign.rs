@@ -33,6 +33,12 @@ pub(super) fn backlog(world: &World, campaign_id: CampaignId) -> Backlog {
     }
 }
 
+pub(super) fn finished_with_due(world: &World) -> Vec<CampaignId> {
+    let finished = world.campaign.iter().filter(|(_, campaign)| campaign.state == CampaignState::Finished);
+    let has_due = |id| world.due_of_lead.range((id, LeadId(i64::MIN))..=(id, LeadId(i64::MAX))).next().is_some();
+    finished.map(|(id, _)| *id).filter(|id| has_due(*id)).collect()
+}
+
 fn enrolling(world: &World, campaign_id: CampaignId) -> bool {
     let walking = world.campaign_list.iter().any(|((campaign, _), row)| *campaign == campaign_id && !row.walked);
     walking

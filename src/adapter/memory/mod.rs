@@ -384,6 +384,10 @@ impl Store for MemoryStore {
         self.write("dispose_all_due", |world| due::dispose_all(world, campaign_id, verdict, limit, now)).await
     }
 
+    async fn finished_with_due(&self) -> Result<Vec<CampaignId>, StoreError> {
+        self.read("finished_with_due", campaign::finished_with_due).await
+    }
+
     async fn advance_campaign(
         &self,
         campaign_id: CampaignId,

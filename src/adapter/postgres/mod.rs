@@ -275,6 +275,10 @@ impl Store for PostgresStore {
         answered(campaign::dispose_all_due(&self.pool, campaign_id, verdict, limit, now)).await
     }
 
+    async fn finished_with_due(&self) -> Result<Vec<CampaignId>, StoreError> {
+        answered(campaign::finished_with_due(&self.pool)).await
+    }
+
     async fn advance_campaign(
         &self,
         campaign_id: CampaignId,

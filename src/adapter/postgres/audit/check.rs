@@ -189,8 +189,7 @@ impl Check {
                 "The lead's next attempt would repeat a number, or its tries were miscounted.", REPORT),
             Self::FinishedDue => about(7, Leads, "nothing is due in a finished campaign",
                 "Leads wait in a campaign that nobody dials any more.",
-                "Write `update campaign set state = 'finishing' where campaign_id = …`: the daemon takes them out and finishes \
-                 it again."),
+                "A running daemon takes them out within a minute; if they stay, `outdial status` says whether one runs."),
             Self::Unenrolled => about(7, Leads, "who is due or was attempted is enrolled with that phone",
                 "The claim of a phone is missing or another lead's: the phone could be dialed twice by one campaign.",
                 REPORT),
