@@ -202,7 +202,8 @@ impl Watcher {
             let stopped = |is: fn(&AccountStatus) -> bool| status.is_some_and(is);
             metric::ACCOUNT_STOPPED.flag([label, "order"], stopped(|status| status.stopped.is_some()));
             metric::ACCOUNT_STOPPED.flag([label, "provider"], stopped(|status| status.problem.is_some()));
-            metric::ACCOUNT_STOPPED.flag([label, "reconciliation"], stopped(|status| status.missing.is_some()));
+            let unknown = |status: &AccountStatus| status.missing.is_some() || status.waits_for(now).is_some();
+            metric::ACCOUNT_STOPPED.flag([label, "reconciliation"], status.is_some_and(unknown));
         }
         let waiting = self.engine.waiting(readings);
         let mut by_account: BTreeMap<(AccountName, WaitsFor), u64> = BTreeMap::new();

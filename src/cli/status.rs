@@ -129,7 +129,7 @@ impl Status {
         }
         show(out, &accounts)?;
         for account in &self.accounts {
-            for problem in account.problems() {
+            for problem in account.problems(self.now) {
                 line(out, format_args!("Account {}: {problem}", account.name))?;
             }
         }
@@ -173,7 +173,7 @@ impl Status {
     fn as_json(&self) -> Value {
         json!({
             "at": self.now,
-            "accounts": self.accounts.iter().map(AccountLine::as_json).collect::<Vec<_>>(),
+            "accounts": self.accounts.iter().map(|account| account.as_json(self.now)).collect::<Vec<_>>(),
             "campaigns": self.campaigns.iter().map(campaign::as_json).collect::<Vec<_>>(),
             "webhooks": self.webhooks.iter().map(|webhook| self.webhook_json(webhook)).collect::<Vec<_>>(),
         })
@@ -240,7 +240,7 @@ impl AccountLine {
         ]
     }
 
-    fn problems(&self) -> Vec<String> {
+    fn problems(&self, now: Timestamp) -> Vec<String> {
         let mut problems = Vec::new();
         let open = self.lines() + self.count(|status| status.held);
         if self.limits.is_none() && open > 0 {
@@ -256,6 +256,12 @@ impl AccountLine {
             problems.push(format!(
                 "attempts since {} UTC may be missing, so the provider's calls are compared first: {reason}",
                 utc(*since)
+            ));
+        } else if let Some((account, until)) = status.waits_for(now) {
+            problems.push(format!(
+                "calls of account {account} may be missing and ring until {} UTC at most: nobody is called before it is known \
+                 whom they ring",
+                utc(*until)
             ));
         }
         if let Some((problem, since, next_check_at)) = &status.problem {
@@ -279,7 +285,7 @@ impl AccountLine {
         problems
     }
 
-    fn as_json(&self) -> Value {
+    fn as_json(&self, now: Timestamp) -> Value {
         let limits = self.limits.as_ref().map(|account| &account.limits);
         let status = self.status.as_ref();
         json!({
@@ -304,6 +310,9 @@ impl AccountLine {
             }),
             "missing": status.and_then(|status| status.missing.as_ref()).map(|(reason, since)| {
                 json!({ "reason": reason, "since": since })
+            }),
+            "waits_for": status.and_then(|status| status.waits_for(now)).map(|(account, until)| {
+                json!({ "account": account, "until": until })
             }),
             "pending_events": self.count(|status| status.pending_events),
         })

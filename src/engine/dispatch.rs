@@ -113,7 +113,7 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             }
             Some(_) => None,
         };
-        view.account_problem(&account.name)
+        view.account_problem(&account.name, now)
             .or_else(|| self.clock_problem())
             .or_else(standing)
             .or_else(|| account.held_back(now))

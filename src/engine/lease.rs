@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -153,12 +153,13 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
             accounts,
             ttl: settings.lease_ttl,
             now,
+            calls_over_at: now + self.longest_call(),
         };
         let pulse = self.store.beat(&beat).await?;
         self.clock.compare(asked_at, pulse.database_now);
         if let Some(problem) = &pulse.went_back {
             warn!(
-                "No account dials until its provider's calls were compared with the attempts: {problem}. What was \
+                "No account dials until the providers' calls were compared with the attempts: {problem}. What was \
                  committed last may be missing"
             );
         }
@@ -174,6 +175,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         drop(replica);
         self.tell_skew();
         Ok(replicas)
+    }
+
+    /// How long after its intent a call of any account may last.
+    fn longest_call(&self) -> SignedDuration {
+        let longest = self.accounts.values().map(|account| account.settings().line_max()).max();
+        longest.unwrap_or_default() + self.clock.real_to_civil(self.settings().request_timeout)
     }
 
     fn tell_skew(&self) {

@@ -355,8 +355,12 @@ impl<S: Store, P: Provider, C: Clock> Engine<S, P, C> {
         if let Some(it) = view.reconciliation(name) {
             return Some(Why::new("reconciliation", format!("attempts since {} may be missing", it.since)));
         }
+        if let Some(it) = view.calls_unknown(now) {
+            let why = format!("calls of account {} since {} may be missing, and still ring", it.account, it.since);
+            return Some(Why::new("reconciliation", why));
+        }
         let standing = || lock(&account.health).problem().map(str::to_owned);
-        if let Some(problem) = view.account_problem(name).or_else(standing) {
+        if let Some(problem) = view.account_problem(name, now).or_else(standing) {
             return Some(Why::new("provider", problem));
         }
         if let Some(problem) = self.clock_problem() {

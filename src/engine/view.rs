@@ -192,7 +192,7 @@ impl View {
     }
 
     /// Why an account does not dial, as far as the tables say.
-    pub fn account_problem(&self, account: &AccountName) -> Option<String> {
+    pub fn account_problem(&self, account: &AccountName, now: Timestamp) -> Option<String> {
         if let Some(stop) = self.stop(account) {
             return Some(format!("stopped: {}", stop.reason));
         }
@@ -202,12 +202,24 @@ impl View {
                 it.since, it.reason
             ));
         }
+        if let Some(it) = self.calls_unknown(now) {
+            return Some(format!(
+                "calls of account {} since {} may be missing in the database and last until {}: whom they ring is to be known \
+                 before anybody else is called",
+                it.account, it.since, it.calls_over_at
+            ));
+        }
         self.account_state(account).and_then(|state| state.problem.clone())
     }
 
     /// What is to be compared with the provider's calls before an account dials.
     pub fn reconciliation(&self, account: &AccountName) -> Option<&Reconciliation> {
-        self.reconciliations.get(account)
+        self.reconciliations.get(account).filter(|it| !it.given_up)
+    }
+
+    /// Of an account whose calls were not compared yet, or could not be: they may still ring, and no account dials.
+    pub fn calls_unknown(&self, now: Timestamp) -> Option<&Reconciliation> {
+        self.reconciliations.values().filter(|it| it.calls_over_at > now).max_by_key(|it| it.calls_over_at)
     }
 }
 

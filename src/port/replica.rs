@@ -30,6 +30,8 @@ pub struct Beat<'a> {
     pub ttl: Duration,
     /// Civil time.
     pub now: Timestamp,
+    /// Civil; when the last call that began before this beat has ended, at the latest.
+    pub calls_over_at: Timestamp,
 }
 
 /// What a beat brings.
@@ -67,7 +69,8 @@ impl<'a> LeaseRequest<'a> {
     }
 }
 
-/// An account that does not dial because attempts of it may be missing.
+/// An account that does not dial because attempts of it may be missing. Nor does any other as long as a call that is missing
+/// may ring: nobody knows whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reconciliation {
     /// Which account.
@@ -78,6 +81,10 @@ pub struct Reconciliation {
     pub noted_at: Timestamp,
     /// What was found.
     pub reason: String,
+    /// Civil; what is missing has ended by then.
+    pub calls_over_at: Timestamp,
+    /// The provider's calls could not be compared: the account was stopped for a person to look.
+    pub given_up: bool,
 }
 
 /// An attempt that the provider has a call of and the database does not know any more.

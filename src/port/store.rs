@@ -124,7 +124,8 @@ pub trait Store: Send + Sync + 'static {
     /// Answers with the intents that are now durable. A due row whose attempt exists already is left out and put off by
     /// an hour of civil time, so that it stays away from the head of its lane until a person has looked.
     ///
-    /// Nothing is taken while the account has a [`Reconciliation`], on a history of the database that no beat has seen, or
+    /// Nothing is taken while the account has a [`Reconciliation`], while calls that any account's says are missing may ring,
+    /// on a history of the database that no beat has seen, or
     /// when the database does not know `witness`, an attempt that it once acknowledged.
     ///
     /// # Errors

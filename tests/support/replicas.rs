@@ -1,5 +1,6 @@
 //! Several replicas, and a database that has forgotten something.
 
+use jiff::SignedDuration;
 use outdial::domain::attempt::OpenState;
 use outdial::domain::campaign::CampaignState;
 use outdial::domain::id::{AccountName, AssistantId, AttemptId, AttemptKey, LeadId};
@@ -9,6 +10,9 @@ use outdial::port::store::{Beat, CallKey, LeaseRequest, LostAttempt, Pulse, Rest
 
 use super::harness::Harness;
 use super::scene::{Scene, TTL, at, call_id, owner, phone};
+
+/// How long a call lasts at most.
+const CALL: SignedDuration = SignedDuration::from_secs(400);
 
 fn beat<'a>(who: u128, number: i64, accounts: &'a [AccountName]) -> Beat<'a> {
     Beat {
@@ -21,6 +25,7 @@ fn beat<'a>(who: u128, number: i64, accounts: &'a [AccountName]) -> Beat<'a> {
         accounts,
         ttl: TTL,
         now: at(100),
+        calls_over_at: at(100) + CALL,
     }
 }
 
@@ -116,10 +121,32 @@ pub async fn what_was_acknowledged_and_is_gone_stops_every_account<H: Harness>(s
     assert!(!s.store().end_reconciliation(&outdated, None).await.unwrap(), "it was noted anew since");
     assert!(s.store().end_reconciliation(&tasks[0], None).await.unwrap());
     assert_eq!(s.missing_accounts().await, [accounts[1].clone()]);
-    assert_eq!(s.begin(&s.lease, &[s.intent(&due)]).await.len(), 1);
     assert!(s.store().end_reconciliation(&tasks[1], Some("look at the provider")).await.unwrap());
     let stops = s.store().control().await.unwrap().stops;
     assert_eq!(stops[0].account.as_ref(), Some(&accounts[1]));
+    assert!(!s.store().end_reconciliation(&tasks[1], None).await.unwrap(), "it was given up");
+}
+
+/// The person whom a lost call of one account rings may be the next lead of another.
+pub async fn while_calls_of_one_account_are_unknown_no_other_dials<H: Harness>(s: &Scene<H>) {
+    let accounts = [s.account.clone(), AccountName::new("second")];
+    let due = [s.due_lead(&phone(1)).await, s.due_lead(&phone(2)).await, s.due_lead(&phone(3)).await];
+    let begin = async |due, second| {
+        let begun = s.store().begin_dials(&s.lease, &[s.intent(due)], None, at(second)).await.unwrap();
+        begun.len()
+    };
+    s.beat(&Beat { acknowledged: 0, ..beat(1, 1, &accounts) }).await;
+    assert!(s.beat(&Beat { acknowledged: 9, ..beat(1, 10, &accounts) }).await.went_back.is_some());
+    let tasks = s.store().control().await.unwrap().reconciliations;
+    assert!(s.store().end_reconciliation(&tasks[0], None).await.unwrap());
+    assert_eq!(begin(&due[0], 499).await, 0, "the other's calls were not compared, and may ring");
+    assert_eq!(begin(&due[0], 501).await, 1, "all of them are over");
+
+    assert!(s.store().end_reconciliation(&tasks[1], Some("look at the provider")).await.unwrap());
+    assert_eq!(begin(&due[1], 499).await, 0, "nobody knows whom they ring");
+    assert_eq!(begin(&due[1], 501).await, 1);
+    s.h.start(Some(&accounts[1])).await;
+    assert_eq!(begin(&due[2], 499).await, 1, "a person has looked");
 }
 
 pub async fn an_intent_needs_the_one_before_it<H: Harness>(s: &Scene<H>) {
@@ -165,7 +192,7 @@ pub async fn without_any_sign_of_life_everything_is_looked_for<H: Harness>(s: &S
     let forgotten = Beat { acknowledged: 4, now: at(200), ..beat(9, 5, &accounts) };
     assert!(s.beat(&forgotten).await.went_back.is_some());
     let task = s.store().control().await.unwrap().reconciliations.remove(0);
-    assert!(task.since < at(0) - jiff::SignedDuration::from_hours(24 * 365), "{task:?}");
+    assert!(task.since < at(0) - SignedDuration::from_hours(24 * 365), "{task:?}");
 }
 
 pub async fn a_lost_attempt_is_open_again_with_its_call<H: Harness>(s: &Scene<H>) {

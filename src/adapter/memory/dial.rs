@@ -10,7 +10,9 @@ use crate::domain::id::{AttemptId, AttemptKey, ProviderCallId};
 #[cfg(test)]
 use crate::port::mutation::Mutation;
 use crate::port::permit::CommittedIntent;
-use crate::port::store::{DialIntent, DueKey, Lease, OpenAttempt, OpenChange, PersonFacts, ReplyFact, ReplyRecord};
+use crate::port::store::{
+    DialIntent, DueKey, Lease, OpenAttempt, OpenChange, PersonFacts, Reconciliation, ReplyFact, ReplyRecord,
+};
 
 use super::due::person;
 use super::world::World;
@@ -29,7 +31,7 @@ pub(super) fn begin(
     let fenced = !lease_holds(world, lease, database_now);
     #[cfg(test)]
     let fenced = fenced && !Mutation::LeaseFenceOff.is_made();
-    if fenced || stopped(world, lease) || forgetful(world, lease, witness) {
+    if fenced || stopped(world, lease) || forgetful(world, lease, witness, now) {
         return Vec::new();
     }
     intents.iter().filter_map(|intent| begin_one(world, lease, intent, now)).collect()
@@ -46,10 +48,11 @@ fn stopped(world: &World, lease: &Lease) -> bool {
     world.stop.contains_key(&None) || world.stop.contains_key(&Some(lease.account.clone()))
 }
 
-/// Whether intents of the account may be missing.
-fn forgetful(world: &World, lease: &Lease, witness: Option<AttemptId>) -> bool {
+/// Whether intents of the account may be missing, or calls of any that may still ring.
+fn forgetful(world: &World, lease: &Lease, witness: Option<AttemptId>, now: Timestamp) -> bool {
     let (noted, present) = world.line;
-    world.reconciliation.contains_key(&lease.account)
+    let in_the_way = |it: &Reconciliation| (it.account == lease.account && !it.given_up) || it.calls_over_at > now;
+    world.reconciliation.values().any(in_the_way)
         || noted != present
         || witness.is_some_and(|witness| !world.attempt.contains_key(&witness))
 }

@@ -36,7 +36,7 @@ pub(super) fn beat(world: &mut World, beat: &Beat<'_>, database_now: Duration) -
         let since = signs.filter(|(owner, at)| before_the_cut(owner, at)).map(|(_, at)| at).max();
         let concerned: Vec<AccountName> = world.lease.keys().chain(beat.accounts).cloned().collect();
         for account in concerned {
-            note(world, account, since.unwrap_or(BEGINNING) - MARGIN, beat.now, problem);
+            note(world, account, since.unwrap_or(BEGINNING) - MARGIN, beat, problem);
         }
         world.skip_keys();
     }
@@ -71,9 +71,16 @@ pub(super) fn leave(world: &mut World, owner: OwnerId, database_now: Duration) {
     }
 }
 
-fn note(world: &mut World, account: AccountName, since: Timestamp, noted_at: Timestamp, reason: &str) {
-    let since = world.reconciliation.get(&account).map_or(since, |known| known.since.min(since));
-    let reconciliation = Reconciliation { account: account.clone(), since, noted_at, reason: reason.to_owned() };
+fn note(world: &mut World, account: AccountName, since: Timestamp, beat: &Beat<'_>, reason: &str) {
+    let known = world.reconciliation.get(&account);
+    let reconciliation = Reconciliation {
+        account: account.clone(),
+        since: known.map_or(since, |known| known.since.min(since)),
+        noted_at: beat.now,
+        reason: reason.to_owned(),
+        calls_over_at: known.map_or(beat.calls_over_at, |known| known.calls_over_at.max(beat.calls_over_at)),
+        given_up: false,
+    };
     world.reconciliation.insert(account, reconciliation);
 }
 
@@ -209,15 +216,18 @@ fn open_attempt(lease: &Lease, lost: &LostAttempt, attempt_id: AttemptId, due: &
 
 pub(super) fn end_reconciliation(world: &mut World, ended: &Reconciliation, stop: Option<&str>) -> bool {
     let account = &ended.account;
-    if world.reconciliation.get(account).is_none_or(|known| known.noted_at != ended.noted_at) {
+    let known = world.reconciliation.get_mut(account);
+    let Some(known) = known.filter(|known| known.noted_at == ended.noted_at && !known.given_up) else {
         return false;
-    }
-    world.reconciliation.remove(account);
+    };
+    known.given_up = stop.is_some();
     if let Some(reason) = stop {
         // Whoever takes back a stop of their own is to read this one, too.
         let both = |present: &String| format!("{present}; {reason}");
         let reason = world.stop.get(&Some(account.clone())).map_or_else(|| reason.to_owned(), both);
         world.stop.insert(Some(account.clone()), reason);
+    } else {
+        world.reconciliation.remove(account);
     }
     true
 }

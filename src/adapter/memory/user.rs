@@ -196,7 +196,12 @@ impl MemoryStore {
 
     /// Lifts a stop. `false` when there is none.
     pub fn remove_stop(&self, account: Option<&AccountName>) -> bool {
-        self.locked().stop.remove(&account.cloned()).is_some()
+        let mut world = self.locked();
+        if let Some(account) = account {
+            // Whoever starts an account that was stopped for them to look at its calls has looked.
+            world.reconciliation.retain(|name, it| name != account || !it.given_up);
+        }
+        world.stop.remove(&account.cloned()).is_some()
     }
 
     /// Settles a held attempt as a person says. `false` when it is not held.

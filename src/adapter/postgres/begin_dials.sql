@@ -20,7 +20,8 @@ with intent as materialized (
         and d.attempt_no = i.attempt_no and d.tries = i.tries and d.phone = i.phone
     where exists (select from lease)
         and not exists (select from stop_order where account is null or account = $1)
-        and not exists (select from reconciliation where account = $1)
+        -- A call that was lost may ring the very person: no other account dials until it is known, or over.
+        and not exists (select from reconciliation where (account = $1 and not given_up) or calls_over_at > $4)
         -- On a history nobody has looked at, or without what was acknowledged last, intents may be missing.
         and not exists (select from database_line where line <> current_line())
         and ($20::uuid is null or exists (select from attempt where attempt_id = $20))

@@ -96,10 +96,11 @@ pub(super) async fn control(pool: &PgPool) -> Result<Control, StoreError> {
     .await
     .map_err(reading)?;
 
-    let reconciliations = query!("select account, since, noted_at, reason from reconciliation order by account")
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(reading)?;
+    let reconciliations =
+        query!("select account, since, noted_at, reason, calls_over_at, given_up from reconciliation order by account")
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(reading)?;
     let free_leases =
         query_scalar!("select account from account_lease where expires_at <= clock_timestamp() order by account")
             .fetch_all(&mut *connection)
@@ -114,6 +115,8 @@ pub(super) async fn control(pool: &PgPool) -> Result<Control, StoreError> {
                 since: row.since.to_jiff(),
                 noted_at: row.noted_at.to_jiff(),
                 reason: row.reason,
+                calls_over_at: row.calls_over_at.to_jiff(),
+                given_up: row.given_up,
             })
             .collect(),
         free_leases: free_leases.into_iter().map(AccountName::new).collect(),

@@ -61,14 +61,16 @@ pub(super) async fn beat(pool: &PgPool, beat: &Beat<'_>) -> Result<Pulse, StoreE
                 ) as since
             from line
         ), noted as (
-            insert into reconciliation as r (account, since, noted_at, reason)
-            select account, coalesce(since, timestamptz '2000-01-01 00:00:00+00') - $9::double precision * interval '1 second', $7, problem
+            insert into reconciliation as r (account, since, noted_at, reason, calls_over_at)
+            select account, coalesce(since, timestamptz '2000-01-01 00:00:00+00') - $9::double precision * interval '1 second', $7,
+                problem, $11
             from finding
             cross join (select account from account_lease union select unnest($6::text[])) as concerned
             where problem is not null
             order by account
             on conflict (account) do update
-            set since = least(r.since, excluded.since), noted_at = excluded.noted_at, reason = excluded.reason
+            set since = least(r.since, excluded.since), noted_at = excluded.noted_at, reason = excluded.reason,
+                calls_over_at = greatest(r.calls_over_at, excluded.calls_over_at), given_up = false
         ), moved as (
             update database_line set line = l.present, since = clock_timestamp()
             from line l
@@ -99,6 +101,7 @@ pub(super) async fn beat(pool: &PgPool, beat: &Beat<'_>) -> Result<Pulse, StoreE
         beat.ttl.as_secs_f64(),
         MARGIN.as_secs_f64(),
         beat.known_at.to_sqlx(),
+        beat.calls_over_at.to_sqlx(),
     )
     .fetch_one(&mut *connection)
     .await
@@ -322,7 +325,7 @@ async fn next_of_phone(
         .transpose()
 }
 
-/// Ends a reconciliation unless it was noted anew meanwhile.
+/// Ends a reconciliation unless it was noted anew meanwhile. One that is given up is kept: what it misses may still ring.
 pub(super) async fn end_reconciliation(
     pool: &PgPool,
     reconciliation: &Reconciliation,
@@ -332,13 +335,19 @@ pub(super) async fn end_reconciliation(
     let ended = query_scalar!(
         r#"
         with ended as (
-            delete from reconciliation where account = $1 and noted_at = $2 returning account
+            delete from reconciliation
+            where account = $1 and noted_at = $2 and not given_up and $3::text is null
+            returning account
+        ), given_up as (
+            update reconciliation set given_up = true
+            where account = $1 and noted_at = $2 and not given_up and $3::text is not null
+            returning account
         ), stopped as (
-            insert into stop_order as s (account, reason) select account, $3 from ended where $3::text is not null
+            insert into stop_order as s (account, reason) select account, $3 from given_up
             -- Whoever takes back a stop of their own is to read this one, too.
             on conflict (coalesce(account, '')) do update set reason = s.reason || '; ' || excluded.reason
         )
-        select account from ended
+        select account as "account!" from ended union all select account from given_up
         "#,
         reconciliation.account.as_str(),
         reconciliation.noted_at.to_sqlx(),

@@ -29,12 +29,22 @@ pub struct AccountStatus {
     pub holder_name: Option<String>,
     /// Why attempts of it may be missing, and since when.
     pub missing: Option<(String, Timestamp)>,
+    /// An account, another or this one when it was given up, some of whose calls may be missing, and until when at most they
+    /// last. It may have passed.
+    pub waits_for: Option<(AccountName, Timestamp)>,
     /// Why it is stopped, by its own stop or one of everything.
     pub stopped: Option<String>,
     /// Why the provider does not let it place calls, since when, and when the daemon looks again.
     pub problem: Option<(String, Timestamp, Option<Timestamp>)>,
     /// Events that are not applied yet.
     pub pending_events: i64,
+}
+
+impl AccountStatus {
+    /// Whose calls may be missing and still ring, and until when at most: before, no account dials.
+    pub fn waits_for(&self, now: Timestamp) -> Option<&(AccountName, Timestamp)> {
+        self.waits_for.as_ref().filter(|(_, until)| *until > now)
+    }
 }
 
 /// Every account the database has heard of, by name; the configuration may know more.
@@ -51,6 +61,7 @@ pub async fn account_statuses<'e>(executor: impl PgExecutor<'e>) -> Result<Vec<A
         select k.account as "account!", o.dialing as "dialing!", o.placed as "placed!", o.in_doubt as "in_doubt!",
                o.held as "held!", l.owner as "owner?", l.epoch as "epoch?",
                p.name as "name?", m.reason as "missing?", m.since as "missing_since?", x.reason as "stopped?",
+               w.account as "waits_for?", w.calls_over_at as "waits_until?",
                s.problem as "problem?", s.since as "since?", s.next_check_at as "next_check_at?",
                (select count(*) from inbox_pending p where p.account = k.account) as "pending_events!"
         from known k
@@ -62,7 +73,13 @@ pub async fn account_statuses<'e>(executor: impl PgExecutor<'e>) -> Result<Vec<A
         -- Leases live by the database's own clock.
         left join account_lease l on l.account = k.account and l.expires_at > clock_timestamp()
         left join replica p on p.owner = l.owner
-        left join reconciliation m on m.account = k.account
+        left join reconciliation m on m.account = k.account and not m.given_up
+        left join lateral (
+            select r.account, r.calls_over_at from reconciliation r
+            where r.account <> k.account or r.given_up
+            order by r.calls_over_at desc
+            limit 1
+        ) w on true
         left join account_state s on s.account = k.account
         left join lateral (
             select reason from stop_order t where t.account is null or t.account = k.account
@@ -84,6 +101,7 @@ pub async fn account_statuses<'e>(executor: impl PgExecutor<'e>) -> Result<Vec<A
             held: row.held,
             holder_name: row.name,
             missing: row.missing.zip(row.missing_since).map(|(reason, since)| (reason, since.to_jiff())),
+            waits_for: row.waits_for.zip(row.waits_until).map(|(of, until)| (AccountName::new(of), until.to_jiff())),
             holder: row.owner.zip(row.epoch).map(|(owner, epoch)| (OwnerId(owner), Epoch(epoch))),
             stopped: row.stopped,
             problem: row

@@ -68,7 +68,7 @@ impl Picture {
             let account = &definition.account;
             let roster = inquiry::roster(&desk.pool, account).await.context("read the assistants")?;
             picture.assistants = roster.map_or(0, |(roster, _)| definition.assistants.eligible(&roster).len());
-            picture.account_problem = account_problem(&picture.store, account, desk).await?;
+            picture.account_problem = account_problem(&picture.store, account, desk, now).await?;
             picture.budget = budget(&picture.store, campaign_id, definition, desk, now).await?;
         }
         Ok(picture)
@@ -95,12 +95,17 @@ impl Picture {
     }
 }
 
-async fn account_problem(store: &PostgresStore, account: &AccountName, desk: &Desk) -> Result<Option<String>, Failure> {
+async fn account_problem(
+    store: &PostgresStore,
+    account: &AccountName,
+    desk: &Desk,
+    now: Timestamp,
+) -> Result<Option<String>, Failure> {
     if !desk.config.accounts.contains_key(account) {
         return Ok(Some(format!("account {account} is not in the configuration")));
     }
     let view = wire::view(store).await.context("read what stops dialing")?;
-    if let Some(problem) = view.account_problem(account) {
+    if let Some(problem) = view.account_problem(account, now) {
         return Ok(Some(problem));
     }
     let statuses = account_statuses(&desk.pool).await.context("read the accounts")?;
