@@ -1,5 +1,6 @@
 //! The outside world: Postgres, providers, HTTP, clocks.
 
+mod causes;
 pub mod clock;
 pub mod embedded;
 pub mod http;

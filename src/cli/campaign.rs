@@ -109,13 +109,18 @@ async fn apply(files: &[PathBuf], draft: bool, desk: &Desk, out: &mut dyn Write)
     let state = if draft { CampaignState::Draft } else { CampaignState::Active };
     for Given { name, written, definition, .. } in &given {
         let applied = apply_campaign(&desk.pool, name, written, state, desk.now).await.context("write the campaign")?;
+        let over = definition.schedule.over_everywhere(desk.now);
         let (id, what) = match applied {
             Applied::Created(id) if draft => (id, "created as a draft"),
+            Applied::Created(id) if over.is_some() => (id, "created"),
             Applied::Created(id) => (id, "created; it dials as soon as its windows are open"),
             Applied::Changed(id) => (id, "changed; its leads follow at once"),
             Applied::Unchanged(id) => (id, "unchanged"),
         };
         line(out, format_args!("Campaign {name} (number {id}): {what}"))?;
+        if let Some(day) = over {
+            line(out, format_args!("  its last day, {day}, is over: nobody is called"))?;
+        }
         let found = existing_lists(&desk.pool, &definition.lead_lists).await.context("read the lead lists")?;
         for list in definition.lead_lists.iter().filter(|list| !found.contains(list)) {
             line(out, format_args!("  there is no lead list {list:?} yet: `outdial leads import FILE --list {list}`"))?;

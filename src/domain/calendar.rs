@@ -13,6 +13,7 @@ mod place;
 mod window;
 
 use jiff::civil::{Date, Weekday};
+use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 
 use super::recurrence::CronExpression;
@@ -38,6 +39,14 @@ pub struct Schedule {
     pub windows: WeeklyWindows,
     /// Dialing runs; without them the windows alone decide.
     pub runs: Option<DialingRuns>,
+}
+
+impl Schedule {
+    /// The last day, if it is over wherever a lead may be. Its windows may reach into the day that follows.
+    pub fn over_everywhere(&self, now: Timestamp) -> Option<Date> {
+        let westernmost = Offset::constant(-12).to_datetime(now).date();
+        self.ends_on.filter(|day| day.tomorrow().is_ok_and(|next| next < westernmost))
+    }
 }
 
 /// Whose clock a schedule is read on.
@@ -435,6 +444,15 @@ mod tests {
         assert!(calendar.is_over(midnight));
         let endless = GroupCalendar::new(&Schedule { ends_on: None, ..office() }, &known(&["UTC"])).unwrap();
         assert!(!endless.is_over(Timestamp::MAX));
+    }
+
+    #[test]
+    fn a_day_is_over_everywhere_when_its_last_window_has_closed_in_the_far_west() {
+        // The night that began on the 31st ends on the 1st of April, which ends twelve hours after midnight in UTC.
+        let noon: Timestamp = "2026-04-02T12:00:00Z".parse().unwrap();
+        assert_eq!(office().over_everywhere(noon - SignedDuration::from_micros(1)), None);
+        assert_eq!(office().over_everywhere(noon), Some(date(2026, 3, 31)));
+        assert_eq!(Schedule { ends_on: None, ..office() }.over_everywhere(Timestamp::MAX), None);
     }
 
     #[test]

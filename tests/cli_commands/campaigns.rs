@@ -33,6 +33,15 @@ async fn a_campaign_is_applied_shown_and_steered(pool: PgPool) {
     looks_like!(scene, "cli_campaign", said);
 }
 
+/// Nobody is to wait for a campaign that cannot dial any more.
+#[sqlx::test]
+async fn a_campaign_whose_last_day_is_over_is_applied_and_says_so(pool: PgPool) {
+    let scene = Scene::new(pool).await;
+    let over = scene.file("over.yaml", &CAMPAIGN.replace("time_zone: lead,", "time_zone: lead, ends_on: 2026-02-27,"));
+    let said = scene.ask(&["campaign", "apply", &over]).await;
+    assert!(said.contains("(number 1): created\n  its last day, 2026-02-27, is over: nobody is called\n"), "{said}");
+}
+
 #[sqlx::test]
 async fn nothing_is_written_when_anything_is_wrong(pool: PgPool) {
     let scene = Scene::new(pool).await;

@@ -2,7 +2,6 @@
 //! unless the receiver may be private: a name is looked up here, and the connection goes to the very address that was
 //! judged. What the receiver answers besides its status is not read, but for what keeps the connection usable.
 
-use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
@@ -17,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::letter::signature;
+use crate::adapter::causes::with_causes;
 use crate::config::{WebhookConfig, is_public};
 use crate::domain::notice::NoticeKind;
 
@@ -169,17 +169,7 @@ fn sentence(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "it did not answer in time".to_owned();
     }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
+    with_causes(error.to_string(), &error)
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! client answers one question with certainty: did the request's body leave? The pool may hand it a connection the
 //! server is just closing; the gated body makes that safe, so connections are reused.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Once, OnceLock, RwLock};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::gate::{Fate, gated};
 use super::quota::quota;
+use crate::adapter::causes::with_causes;
 use crate::port::allowance::{RequestGuard, Urgency};
 use crate::port::permit::{Departure, NotSent};
 
@@ -241,15 +241,6 @@ async fn collect(mut response: Response, bytes_max: usize) -> Result<Bytes, Stri
 /// The error with its causes, without the URL, which may hold a phone number.
 fn sentence(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut text = if error.is_timeout() { "timed out".to_owned() } else { error.to_string() };
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
+    let happened = if error.is_timeout() { "timed out".to_owned() } else { error.to_string() };
+    with_causes(happened, &error)
 }
