@@ -73,6 +73,7 @@ macro_rules! for_every_case {
                 attempts_are_found_by_call_by_token_and_by_phone,
                 another_accounts_calls_are_not_found,
                 a_binding_is_for_good,
+                a_call_is_bound_to_no_attempt_that_is_gone,
                 late_evidence_adds_and_never_overwrites,
                 late_evidence_is_kept_where_there_was_no_result,
                 late_evidence_takes_a_lead_out_of_due_and_never_puts_it_in,

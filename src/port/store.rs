@@ -208,8 +208,8 @@ pub trait Store: Send + Sync + 'static {
         calls: &[CallKey],
     ) -> impl Future<Output = Result<Vec<CallMatch>, StoreError>> + Send;
 
-    /// Binds calls to attempts for good. A call that is bound already keeps its binding. An open attempt without a call
-    /// learns its call; its state stays.
+    /// Binds calls to attempts for good. A call that is bound already keeps its binding, and none is bound to an attempt that
+    /// the account does not have. An open attempt without a call learns its call; its state stays.
     fn bind_calls(
         &self,
         account: &AccountName,

@@ -1,5 +1,6 @@
 //! One run: replicas that come and go in one runtime, until nothing is left to do.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,10 +53,18 @@ pub(super) fn play(seed: u64, keep_trace: bool) -> Report {
     let logs = LogEvents::default();
     let level = if keep_trace { Level::INFO } else { Level::WARN };
     logs.collect(level, || {
-        let report = runtime.block_on(async {
-            let world = World::new(seed, keep_trace, logs.clone());
-            Director::new(&world).run().await;
-            conclude(&world)
+        let played = catch_unwind(AssertUnwindSafe(|| {
+            runtime.block_on(async {
+                let world = World::new(seed, keep_trace, logs.clone());
+                Director::new(&world).run().await;
+                conclude(&world)
+            })
+        }));
+        // A panic with the tables in hand leaves nothing to conclude from.
+        let report = played.unwrap_or_else(|_| Report {
+            violations: PANICS.with_borrow_mut(std::mem::take),
+            trace: String::new(),
+            stats: Stats::default(),
         });
         // Every task is dropped where it stands.
         drop(runtime);

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use outdial::domain::attempt::{MatchBasis, OpenState};
 use outdial::domain::campaign::CampaignState;
-use outdial::domain::id::AccountName;
+use outdial::domain::id::{AccountName, AttemptId, AttemptKey};
 use outdial::domain::outcome::{Disposition, Outcome};
 use outdial::domain::report::Source;
 use outdial::port::store::{
@@ -180,6 +180,19 @@ pub async fn a_binding_is_for_good<H: Harness>(s: &Scene<H>) {
     let open = s.open(one).await.unwrap();
     assert_eq!((open.call_id, open.state), (Some(call_id(1)), OpenState::InDoubt), "the state stays");
     assert_eq!(s.open(two).await.unwrap().call_id, None, "the call is not its own");
+}
+
+/// Else reconciliation takes the call for known, and the attempt that a failover lost is never restored.
+pub async fn a_call_is_bound_to_no_attempt_that_is_gone<H: Harness>(s: &Scene<H>) {
+    let one = s.in_doubt(&phone(1)).await;
+    let never = AttemptKey { attempt_no: 9, ..one.key() };
+    let gone = AttemptId::derive(s.store().installation(), never);
+    let to = |call, attempt_id| Binding { call_id: call_id(call), attempt_id, basis: MatchBasis::Token };
+    s.store().bind_calls(&s.account, &[to(1, gone), to(2, one)]).await.unwrap();
+    assert_eq!(s.h.binding(&s.account, &call_id(1)).await, None);
+    assert_eq!(s.h.binding(&s.account, &call_id(2)).await, Some((one, "token".to_owned())));
+    s.store().bind_calls(&AccountName::new("other"), &[to(3, one)]).await.unwrap();
+    assert_eq!(s.h.binding(&AccountName::new("other"), &call_id(3)).await, None, "it is another account's");
 }
 
 fn late(attempt_id: outdial::domain::id::AttemptId, inbox_id: outdial::domain::id::InboxId) -> LateResult {

@@ -210,7 +210,12 @@ pub(super) async fn bind_calls(pool: &PgPool, account: &AccountName, bindings: &
         ),
         bound as (
             insert into provider_call (account, provider_call_id, attempt_id, basis)
-            select $1, call_id, attempt_id, basis from binding order by call_id
+            select $1, call_id, attempt_id, basis
+            from binding b
+            -- A database that went back since the attempt was found does not know it: a call that counts as its own then
+            -- would keep it from being restored.
+            where exists (select from attempt a where a.attempt_id = b.attempt_id and a.account = $1)
+            order by call_id
             on conflict do nothing
             returning provider_call_id, attempt_id
         ),
