@@ -1,8 +1,8 @@
 //! The invariants of ARCHITECTURE.md, asked of live data.
 //!
-//! Every question is one statement, so that it sees all tables at one moment and a daemon at work is no violation; what can
-//! be told in one pass over the same tables is one question, though several checks. What
-//! is legitimately in between (leads whose change is to be followed up, lists being walked, attempts that are open) is
+//! Every question is one statement, so that it sees all tables at one moment and a daemon at work is no violation; checks
+//! that are told in one pass over the same tables share a question. What is legitimately in between (leads whose change is
+//! to be followed up, lists being walked, attempts that are open) is
 //! none either. Nothing is written: each statement has a read-only transaction of its own, on connections apart from the
 //! pool, with limits of its own that end with the transaction.
 //!
