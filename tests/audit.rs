@@ -65,10 +65,16 @@ async fn each_violation_is_found_by_its_check_and_by_no_other(pool: PgPool) {
         run(&server, &format!("create database {copy:?} template {origin:?}")).await;
         let pool = PgPoolOptions::new().max_connections(2).connect_with(options.clone().database(&copy)).await.unwrap();
         run(&pool, sql).await;
-        let findings = audit(&pool, &subject()).await.unwrap();
-        let checks: Vec<Check> = found(&findings).into_iter().map(|(check, _)| check).collect();
-        if checks != [*check] {
-            wrong.push(format!("{what}: {:#?}", findings.iter().filter(|it| it.violations > 0).collect::<Vec<_>>()));
+        let whole = subject();
+        let findings = audit(&pool, &whole).await.unwrap();
+        // What happened lately is looked up in other ways; all of it happened since the year began.
+        let lately = Subject { since: Some("2026-01-01T00:00:00Z".parse().unwrap()), ..whole };
+        for findings in [&findings, &audit(&pool, &lately).await.unwrap()] {
+            let checks: Vec<Check> = found(findings).into_iter().map(|(check, _)| check).collect();
+            if checks != [*check] {
+                let found = findings.iter().filter(|it| it.violations > 0).collect::<Vec<_>>();
+                wrong.push(format!("{check} {what}: {found:#?}"));
+            }
         }
         let about = findings.iter().find(|finding| finding.check == *check).unwrap();
         assert!(about.offences.iter().all(|offence| offence.phone.as_ref().is_none_or(|phone| phone.contains('*'))));
@@ -128,7 +134,9 @@ async fn an_audit_says_what_it_could_not_read_and_goes_on(pool: PgPool) {
     let findings = audit(&pool, &subject()).await.unwrap();
     let unanswered: Vec<Check> =
         findings.iter().filter(|finding| finding.unanswered.is_some()).map(|finding| finding.check).collect();
-    assert_eq!(unanswered, [Check::Contradiction], "the others go on");
+    use Check::{Contradiction, ForeignCall, Identity, NoResult, Sending, SilentCall, Unended, UnknownCall};
+    let one_pass = [Unended, Identity, Sending, ForeignCall, UnknownCall, NoResult, SilentCall, Contradiction];
+    assert_eq!(unanswered, one_pass, "the others go on");
     let open: i64 = sqlx::query_scalar(
         "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'",
     )

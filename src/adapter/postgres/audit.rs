@@ -1,7 +1,8 @@
 //! The invariants of ARCHITECTURE.md, asked of live data.
 //!
-//! Every question is one statement, so that it sees all tables at one moment and a daemon at work is no violation. What
-//! is legitimately in between (leads whose change is to be followed up, lists being walked, attempts that are open) is
+//! Every question is one statement, so that it sees all tables at one moment and a daemon at work is no violation; checks
+//! that are told in one pass over the same tables share a question. What is legitimately in between (leads whose change is
+//! to be followed up, lists being walked, attempts that are open) is
 //! none either. Nothing is written: each statement has a read-only transaction of its own, on connections apart from the
 //! pool, with limits of its own that end with the transaction.
 //!
@@ -9,12 +10,13 @@
 
 mod check;
 mod evidence;
+mod question;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
 use sqlx::pool::PoolConnection;
@@ -23,12 +25,14 @@ use sqlx::types::Uuid;
 use sqlx::{Connection, Executor, PgConnection, PgPool, query, query_file, query_file_as};
 
 pub use check::{About, Check, Population};
+use question::Question;
 
 use super::failure::{acquire, reading};
 use crate::adapter::clock::ScaledClock;
 use crate::domain::campaign::{Day, Pacing};
 use crate::domain::definition::parse_stored_definition;
 use crate::domain::id::{AccountName, CampaignId};
+use crate::domain::outcome::UnknownWord;
 use crate::domain::person::PersonLimits;
 use crate::domain::phone::PhoneNumber;
 use crate::port::clock::Clock;
@@ -43,11 +47,10 @@ const EVIDENCE_MAX: usize = 200;
 
 /// Every statement's own limit, for its transaction only: a whole table of tens of millions of rows is read in it, and
 /// what takes longer would keep the vacuum from clearing up behind the daemon.
-///
-/// Most questions read whole tables: the connection's own price of a random page, which suits looking rows up by key, would
-/// have them read through their indexes, page by page.
-const TRANSACTION: &str = "begin read only; set local statement_timeout = '60s'; set local work_mem = '96MB'; \
-                           set local random_page_cost = 4";
+const TRANSACTION: &str = "begin read only; set local statement_timeout = '60s'; set local work_mem = '96MB'";
+/// The connection's own price of a random page, which suits looking rows up by key, would have whole tables read through
+/// their indexes, page by page.
+const WHOLE_TABLES: &str = "set local random_page_cost = 4";
 
 /// How long a permit is good for, real time.
 const PERMIT: Duration = Duration::from_secs(1);
@@ -104,7 +107,7 @@ pub struct Finding {
     pub violations: u64,
     /// The first of them.
     pub offences: Vec<Offence>,
-    /// How long it took.
+    /// How long the statements took that ask it; some ask others in the same pass.
     pub elapsed: Duration,
     /// Why it could not be asked.
     pub unanswered: Option<String>,
@@ -164,50 +167,88 @@ pub async fn campaign_limits(pool: &PgPool) -> Result<Vec<CampaignLimits>, Store
 /// When the database cannot be reached.
 pub async fn audit(pool: &PgPool, subject: &Subject) -> Result<Vec<Finding>, StoreError> {
     // Apart from the pool: a long question keeps nobody waiting, and a cancelled one ends with its connection.
-    let mut first = acquire(pool).await?.detach();
-    let sizes = Sizes::read(&mut first, subject).await?;
-    let mut connections = vec![first];
+    let first = acquire(pool).await?.detach();
+    let mut others = Vec::new();
     if !subject.recent_only {
         // Somebody waits for the answer. A server that has no more connections is asked one thing after the other.
-        connections.extend(acquire(pool).await.map(PoolConnection::detach).ok());
+        others.extend(acquire(pool).await.map(PoolConnection::detach).ok());
     }
-    let left: VecDeque<Check> =
-        Check::ALL.iter().copied().filter(|it| !(subject.recent_only && it.about().whole_table)).collect();
-    let left = Mutex::new(left);
-    let answered = join_all(connections.into_iter().map(|it| ask_what_is_left(it, &left, &sizes, subject))).await;
-    let mut findings: Vec<Finding> = answered.into_iter().flatten().collect();
-    findings.sort_by_key(|finding| Check::ALL.iter().position(|check| *check == finding.check));
-    Ok(findings)
+    let left = Mutex::new(Question::all(subject.recent_only));
+    let ((sizes, some), rest) = join(
+        count_and_ask(first, &left, subject),
+        join_all(others.into_iter().map(|it| ask_what_is_left(it, &left, subject))),
+    )
+    .await;
+    let (sizes, mut answers) = (sizes?, some);
+    answers.extend(rest.into_iter().flatten());
+    let asked = Check::ALL.iter().copied().filter(|check| !(subject.recent_only && check.about().whole_table));
+    Ok(asked.map(|check| Finding::of(check, &sizes, &answers)).collect())
+}
+
+/// What came of a question.
+struct Answered {
+    question: Question,
+    violations: Result<Vec<Violation>, String>,
+    elapsed: Duration,
+}
+
+async fn count_and_ask(
+    mut connection: PgConnection,
+    left: &Mutex<VecDeque<Question>>,
+    subject: &Subject,
+) -> (Result<Sizes, StoreError>, Vec<Answered>) {
+    let sizes = Sizes::read(&mut connection, subject).await;
+    let answers = match sizes {
+        Ok(_) => ask_what_is_left(connection, left, subject).await,
+        Err(_) => Vec::new(),
+    };
+    (sizes, answers)
 }
 
 async fn ask_what_is_left(
     mut connection: PgConnection,
-    left: &Mutex<VecDeque<Check>>,
-    sizes: &Sizes,
+    left: &Mutex<VecDeque<Question>>,
     subject: &Subject,
-) -> Vec<Finding> {
+) -> Vec<Answered> {
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    let mut findings = Vec::new();
-    while let Some(check) = next() {
+    let mut answers = Vec::new();
+    while let Some(question) = next() {
         let started = subject.clock.monotonic();
-        let answer = answer(&mut connection, check, subject).await;
+        let violations = answer(&mut connection, question, subject).await.map_err(|error| error.to_string());
         let elapsed = subject.clock.monotonic().duration_since(started);
-        let (rows, unanswered) = match answer {
-            Ok(rows) => (rows, None),
-            Err(error) => (Vec::new(), Some(error.to_string())),
-        };
-        findings.push(Finding {
-            check,
-            looked_at: sizes.of(check.about().population),
-            violations: rows.first().map_or(0, |row| row.total.unsigned_abs()),
-            offences: rows.into_iter().map(Offence::from).collect(),
-            elapsed,
-            unanswered,
-        });
+        answers.push(Answered { question, violations, elapsed });
     }
     // Nothing is left to be told; a failure to say goodbye is none.
     let _ = connection.close().await;
-    findings
+    answers
+}
+
+impl Finding {
+    /// Puts together what all questions say that have to do with the check.
+    fn of(check: Check, sizes: &Sizes, answers: &[Answered]) -> Self {
+        let mut finding = Self {
+            check,
+            looked_at: sizes.of(check.about().population),
+            violations: 0,
+            offences: Vec::new(),
+            elapsed: Duration::ZERO,
+            unanswered: None,
+        };
+        for answer in answers.iter().filter(|answer| answer.question.checks().contains(&check)) {
+            finding.elapsed += answer.elapsed;
+            match &answer.violations {
+                Ok(violations) => {
+                    let mut own = violations.iter().filter(|violation| violation.check == check).peekable();
+                    finding.violations += own.peek().map_or(0, |violation| violation.total);
+                    finding.offences.extend(own.map(|violation| violation.offence.clone()));
+                }
+                Err(why) => finding.unanswered = Some(why.clone()),
+            }
+        }
+        finding.violations = finding.violations.min(COUNT_MAX);
+        finding.offences.truncate(SHOWN_MAX as usize);
+        finding
+    }
 }
 
 /// How much there is to look at.
@@ -255,7 +296,14 @@ impl Sizes {
     }
 }
 
-/// A violation as the statements tell it.
+/// A violation, and how many of its check the statement found.
+struct Violation {
+    check: Check,
+    offence: Offence,
+    total: u64,
+}
+
+/// A violation as the statements of one check tell it.
 struct Row {
     attempt_id: Option<Uuid>,
     campaign_id: Option<i64>,
@@ -265,71 +313,109 @@ struct Row {
     total: i64,
 }
 
-impl From<Row> for Offence {
-    fn from(row: Row) -> Self {
+impl Row {
+    fn of(self, check: Check) -> Violation {
         let masked = |phone: String| match PhoneNumber::from_stored(&phone) {
             Ok(phone) => phone.to_string(),
             // Whatever stands there may still be somebody's.
             Err(_) => "*****".to_owned(),
         };
-        Self {
-            attempt_id: row.attempt_id,
-            campaign_id: row.campaign_id,
-            lead_id: row.lead_id,
-            phone: row.phone.map(masked),
-            detail: row.detail,
-        }
+        let offence = Offence {
+            attempt_id: self.attempt_id,
+            campaign_id: self.campaign_id,
+            lead_id: self.lead_id,
+            phone: self.phone.map(masked),
+            detail: self.detail,
+        };
+        Violation { check, offence, total: self.total.unsigned_abs() }
     }
 }
 
-async fn answer(connection: &mut PgConnection, check: Check, subject: &Subject) -> Result<Vec<Row>, StoreError> {
+/// A violation as the statements of several checks tell it: `check_name` is a check's word.
+struct SharedRow {
+    check_name: String,
+    attempt_id: Option<Uuid>,
+    campaign_id: Option<i64>,
+    lead_id: Option<i64>,
+    phone: Option<String>,
+    detail: String,
+    total: i64,
+}
+
+impl SharedRow {
+    fn violation(self) -> Result<Violation, StoreError> {
+        let check = self.check_name.parse().map_err(|error: UnknownWord| StoreError::Refused(Box::new(error)))?;
+        let Self { check_name: _, attempt_id, campaign_id, lead_id, phone, detail, total } = self;
+        Ok(Row { attempt_id, campaign_id, lead_id, phone, detail, total }.of(check))
+    }
+}
+
+async fn answer(
+    connection: &mut PgConnection,
+    question: Question,
+    subject: &Subject,
+) -> Result<Vec<Violation>, StoreError> {
     connection.execute(TRANSACTION).await.map_err(reading)?;
-    let rows = ask(connection, check, subject).await;
+    if subject.since.is_none() && question.reads_tables() {
+        connection.execute(WHOLE_TABLES).await.map_err(reading)?;
+    }
+    let violations = ask(connection, question, subject).await;
     // A statement that was cut off leaves the transaction failed: the next one begins anew either way.
     connection.execute("rollback").await.map_err(reading)?;
-    rows
+    violations
 }
 
 /// Runs a file whose first parameters are how many violations are counted and shown.
 macro_rules! found {
-    ($connection:ident, $file:literal $(, $argument:expr)*) => {
-        query_file_as!(Row, $file, COUNT_MAX as i64, SHOWN_MAX $(, $argument)*)
+    ($row:ident, $connection:ident, $file:literal $(, $argument:expr)*) => {
+        query_file_as!($row, $file, COUNT_MAX as i64, SHOWN_MAX $(, $argument)*)
             .fetch_all(&mut *$connection)
             .await
             .map_err(reading)
     };
 }
 
-async fn ask(connection: &mut PgConnection, check: Check, subject: &Subject) -> Result<Vec<Row>, StoreError> {
+async fn ask(
+    connection: &mut PgConnection,
+    question: Question,
+    subject: &Subject,
+) -> Result<Vec<Violation>, StoreError> {
     let since = since(subject).to_sqlx();
+    let everything = subject.since.is_none();
     let civil = |real: Duration| interval(subject.clock.real_to_civil(real));
     let early = |real: Duration| subject.now - subject.clock.real_to_civil(real);
-    match check {
-        Check::OpenRows => found!(connection, "src/adapter/postgres/audit/open_rows.sql"),
-        Check::Unended => found!(connection, "src/adapter/postgres/audit/unended.sql", since),
-        Check::Identity => found!(connection, "src/adapter/postgres/audit/identity.sql", since),
-        Check::Numbering => found!(connection, "src/adapter/postgres/audit/numbering.sql", since),
-        Check::Sending => found!(
-            connection,
-            "src/adapter/postgres/audit/sending.sql",
-            since,
-            civil(INTENT_TO_REQUEST_MAX),
-            early(SENT_NOTED_WITHIN).to_sqlx()
-        ),
-        Check::TwoCalls => found!(connection, "src/adapter/postgres/audit/two_calls.sql", since),
-        Check::ForeignCall => found!(connection, "src/adapter/postgres/audit/foreign_call.sql", since),
-        Check::UnknownCall => found!(connection, "src/adapter/postgres/audit/unknown_call.sql", since),
-        Check::Overlap => found!(
+    let rows = match question {
+        Question::Attempts => {
+            let rows = found!(
+                SharedRow,
+                connection,
+                "src/adapter/postgres/audit/attempts.sql",
+                since,
+                civil(INTENT_TO_REQUEST_MAX),
+                early(SENT_NOTED_WITHIN).to_sqlx()
+            )?;
+            return rows.into_iter().map(SharedRow::violation).collect();
+        }
+        Question::Numbers => {
+            let rows = found!(SharedRow, connection, "src/adapter/postgres/audit/numbers.sql", since, everything)?;
+            return rows.into_iter().map(SharedRow::violation).collect();
+        }
+        Question::OpenRows => found!(Row, connection, "src/adapter/postgres/audit/open_rows.sql"),
+        Question::TwoCalls => found!(Row, connection, "src/adapter/postgres/audit/two_calls.sql", since),
+        Question::UnknownCall => found!(Row, connection, "src/adapter/postgres/audit/unknown_call.sql"),
+        Question::Overlap => found!(
+            Row,
             connection,
             "src/adapter/postgres/audit/overlap.sql",
             since,
-            interval(if subject.since.is_some() { LOOK_BACK } else { SignedDuration::ZERO }),
+            interval(if everything { SignedDuration::ZERO } else { LOOK_BACK }),
             civil(INTENT_TO_REQUEST_MAX),
             civil(CLOCKS_APART_MAX)
         ),
-        Check::BegunWhileOpen => found!(connection, "src/adapter/postgres/audit/begun_while_open.sql"),
-        Check::Evidence => wrong_times(connection, subject).await,
-        Check::Suppressed => found!(
+        Question::BegunWhileOpen => found!(Row, connection, "src/adapter/postgres/audit/begun_while_open.sql"),
+        Question::Evidence => wrong_times(connection, subject).await,
+        Question::Suppressed => found!(
+            Row,
             connection,
             "src/adapter/postgres/audit/suppressed.sql",
             since,
@@ -338,28 +424,22 @@ async fn ask(connection: &mut PgConnection, check: Check, subject: &Subject) -> 
             f64::from(subject.clock.factor()),
             civil(SUPPRESSION_KNOWN_AFTER + PERMIT)
         ),
-        Check::Person => too_often(connection, subject).await,
-        Check::Starts => starts(connection, subject).await,
-        Check::Lines => lines(connection, subject).await,
-        Check::NoResult => found!(connection, "src/adapter/postgres/audit/no_result.sql", since),
-        Check::SilentCall => found!(connection, "src/adapter/postgres/audit/silent_call.sql", since),
-        Check::OrphanResult => found!(connection, "src/adapter/postgres/audit/orphan_result.sql", since),
-        Check::Contradiction => found!(connection, "src/adapter/postgres/audit/contradiction.sql", since),
-        Check::Events => {
-            found!(connection, "src/adapter/postgres/audit/events.sql", (subject.now - EVENT_MAX).to_sqlx())
+        Question::Person => too_often(connection, subject).await,
+        Question::Starts => starts(connection, subject).await,
+        Question::Lines => lines(connection, subject).await,
+        Question::OrphanResult => {
+            found!(Row, connection, "src/adapter/postgres/audit/orphan_result.sql", since, everything)
         }
-        Check::Places if subject.since.is_none() => found!(connection, "src/adapter/postgres/audit/places.sql"),
-        Check::Places => found!(connection, "src/adapter/postgres/audit/recent_places.sql", since),
-        Check::LostLeads => found!(connection, "src/adapter/postgres/audit/lost_leads.sql"),
-        Check::PlaceNumbers if subject.since.is_none() => {
-            found!(connection, "src/adapter/postgres/audit/place_numbers.sql")
+        Question::Events => {
+            found!(Row, connection, "src/adapter/postgres/audit/events.sql", (subject.now - EVENT_MAX).to_sqlx())
         }
-        Check::PlaceNumbers => found!(connection, "src/adapter/postgres/audit/recent_numbers.sql", since),
-        Check::FinishedDue => found!(connection, "src/adapter/postgres/audit/finished_due.sql"),
-        Check::Unenrolled => {
-            found!(connection, "src/adapter/postgres/audit/unenrolled.sql", since, subject.since.is_none())
+        Question::LostLeads => found!(Row, connection, "src/adapter/postgres/audit/lost_leads.sql"),
+        Question::FinishedDue => found!(Row, connection, "src/adapter/postgres/audit/finished_due.sql"),
+        Question::Unenrolled => {
+            found!(Row, connection, "src/adapter/postgres/audit/unenrolled.sql", since, everything)
         }
-    }
+    }?;
+    Ok(rows.into_iter().map(|row| row.of(question.checks()[0])).collect())
 }
 
 /// Judges what was sent by its own evidence: first the groups that share one, then the attempts of those that are wrong.
@@ -420,6 +500,7 @@ async fn too_often(connection: &mut PgConnection, subject: &Subject) -> Result<V
     let limits = &subject.person;
     let day = SignedDuration::from_hours(26);
     found!(
+        Row,
         connection,
         "src/adapter/postgres/audit/person.sql",
         subject.limits_since.to_sqlx(),
@@ -475,6 +556,7 @@ async fn starts(connection: &mut PgConnection, subject: &Subject) -> Result<Vec<
         limits.into_iter().filter_map(|(name, span, most, zone)| Some((name, span, most?.get(), zone))).collect()
     });
     found!(
+        Row,
         connection,
         "src/adapter/postgres/audit/starts.sql",
         subject.limits_since.to_sqlx(),
@@ -495,6 +577,7 @@ async fn lines(connection: &mut PgConnection, subject: &Subject) -> Result<Vec<R
     let accounts: Vec<String> = subject.accounts.iter().map(|(name, ..)| name.to_string()).collect();
     let ring_max: Vec<PgInterval> = subject.accounts.iter().map(|(.., ring_max)| interval(*ring_max)).collect();
     found!(
+        Row,
         connection,
         "src/adapter/postgres/audit/lines.sql",
         subject.limits_since.to_sqlx(),

@@ -166,7 +166,7 @@ impl Check {
                 "Find out whether results were deleted by hand; retention empties them, but keeps the row. Otherwise report it."),
             Self::SilentCall => about(6, Attempts, "what has a call at the provider has its result",
                 "The provider has a call for an attempt that ended without hearing of it: it may have rung.",
-                "Look the call up in the provider's dashboard. If it rang, report it with these rows.").whole_table(),
+                "Look the call up in the provider's dashboard. If it rang, report it with these rows."),
             Self::OrphanResult => about(6, Attempts, "every result belongs to an attempt that has ended",
                 "A result was kept and its attempt was not ended, or is not here.", REPORT),
             Self::Contradiction => about(6, Attempts, "outcome and result agree",

@@ -10,7 +10,7 @@ with found as materialized (
     left join disposition v on v.campaign_id = w.campaign_id and v.lead_id = l.lead_id
     where c.state in ('draft', 'active', 'paused') and d.lead_id is null and o.lead_id is null and v.lead_id is null
         and not exists (select from lead_change x where x.lead_id = l.lead_id)
-        -- Who was attempted is in places.sql.
+        -- Who was attempted is in numbers.sql.
         and not exists (
             select from enrolment e join attempt a on a.phone = e.phone and a.campaign_id = e.campaign_id
             where e.lead_id = l.lead_id and e.campaign_id = w.campaign_id and a.lead_id = l.lead_id

@@ -1,5 +1,5 @@
 with attempted as (
-    select attempt_id, campaign_id, lead_id, phone, intent_at, sent_at,
+    select attempt_id, intent_at, hashtextextended(phone, 0) as person,
         -- Until when the phone may have rung for it. What is open is judged by begun_while_open.sql.
         -- When one ended that the database had lost is known from its result only.
         case
@@ -13,12 +13,15 @@ with attempted as (
         and (sent_at is not null or outcome is null
             or outcome in ('answered', 'voicemail', 'no_answer', 'busy', 'failed', 'unknown'))
 ), followed as (
-    select *, max(until) over (
-            partition by phone order by intent_at, attempt_id rows between unbounded preceding and 1 preceding
+    -- Numbers are sorted many times faster than texts that begin alike.
+    select attempt_id, intent_at, left_at, max(until) over (
+            partition by person order by intent_at, attempt_id rows between unbounded preceding and 1 preceding
         ) as before_until
     from attempted
 ), found as materialized (
-    select f.* from followed f
+    select a.campaign_id, a.lead_id, a.phone, f.*
+    from followed f
+    join attempt a on a.attempt_id = f.attempt_id
     where f.intent_at >= $3 and f.before_until > f.left_at + $6::interval
 ), shown as (
     select *, count(*) over () as total from (select * from found limit $1) counted order by attempt_id limit $2

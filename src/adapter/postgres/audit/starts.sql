@@ -1,36 +1,35 @@
 -- A limit of n in a time is broken where a start comes sooner than that time after the n-th before it. Starts whose
 -- moment is only that of the intent, because the process was killed, are left out.
-with bound as (
+with bound as materialized (
     select *
-    from unnest($4::text[], $5::bigint[], $6::text[], $7::interval[], $8::integer[], $9::text[]) with ordinality
-        as b (account, campaign_id, span_name, span, starts_max, zone, bound_no)
+    from unnest($4::text[], $5::bigint[], $6::text[], $7::interval[], $8::integer[], $9::text[])
+        as b (account, campaign_id, span_name, span, starts_max, zone)
 ), start as materialized (
-    select attempt_id, campaign_id, lead_id, phone, account, sent_at as at
+    -- Sorted once: each limit finds them in their order.
+    select attempt_id, campaign_id, account, sent_at as at
     from attempt
     where intent_at >= $3::timestamptz - interval '1 day' and sent_at > intent_at and sent_at >= $3
-), counted as (
-    select s.attempt_id, s.campaign_id, s.lead_id, s.phone, s.at, b.span_name, b.span, b.starts_max, b.zone,
-        'account ' || b.account as whose,
-        lag(s.at, b.starts_max) over (partition by b.bound_no order by s.at, s.attempt_id) as first_at
-    from bound b
-    join start s on s.account = b.account
-    union all
-    select s.attempt_id, s.campaign_id, s.lead_id, s.phone, s.at, b.span_name, b.span, b.starts_max, b.zone,
-        'campaign ' || b.campaign_id as whose,
-        lag(s.at, b.starts_max) over (partition by b.bound_no order by s.at, s.attempt_id) as first_at
-    from bound b
-    join start s on s.campaign_id = b.campaign_id
+    order by sent_at, attempt_id
 ), found as materialized (
-    select *, format('%s: start %s in %s, where %s are allowed, since %s', whose, starts_max + 1, span_name, starts_max,
-            first_at) as detail
-    from counted
+    select s.attempt_id, s.at,
+        format('%s: start %s in %s, where %s are allowed, since %s',
+            coalesce('account ' || b.account, 'campaign ' || b.campaign_id), b.starts_max + 1, b.span_name, b.starts_max,
+            s.first_at) as detail
+    from bound b
+    cross join lateral (
+        select attempt_id, at, lag(at, b.starts_max) over (order by at, attempt_id) as first_at
+        from start
+        where account = b.account or campaign_id = b.campaign_id
+    ) s
     where case
-        when zone is null then at - first_at < span - $10::interval
-        else (at at time zone zone)::date = (first_at at time zone zone)::date
+        when b.zone is null then s.at - s.first_at < b.span - $10::interval
+        else (s.at at time zone b.zone)::date = (s.first_at at time zone b.zone)::date
     end
+), shown as (
+    select *, count(*) over () as total from (select * from found limit $1) counted order by at, attempt_id limit $2
 )
-select attempt_id as "attempt_id?", campaign_id as "campaign_id?", lead_id as "lead_id?", phone as "phone?",
-    detail as "detail!", count(*) over () as "total!"
-from (select * from found limit $1) counted
-order by at, attempt_id
-limit $2
+select a.attempt_id as "attempt_id?", a.campaign_id as "campaign_id?", a.lead_id as "lead_id?", a.phone as "phone?",
+    s.detail as "detail!", s.total as "total!"
+from shown s
+join attempt a on a.attempt_id = s.attempt_id
+order by s.at, s.attempt_id
