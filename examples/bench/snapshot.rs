@@ -16,7 +16,7 @@ use super::world::{Plan, World};
 const PLAN: Plan = Plan { factor: 20, concurrent_calls: 3_000, ring: "1..3", talk: "1..10" };
 
 /// Leads for each second: more than the daemon dials, so that it never runs out.
-const LEADS_PER_SECOND: u32 = 4_000;
+const LEADS_PER_SECOND: u32 = 1_500;
 
 /// Left out at the start: the lines fill, and the first calls have not ended.
 const RAMP: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ pub(super) struct Options {
     /// For how many seconds the daemon dials.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(20..=3_600))]
     seconds: u32,
-    /// How many leads, all due at once; by default 4,000 for each second.
+    /// How many leads, all due at once; by default 1,500 for each second.
     #[arg(long)]
     leads: Option<u32>,
     /// As if so many calls had ended since the snapshot was taken: a short run then tells of a long one.
