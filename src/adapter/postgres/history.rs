@@ -110,14 +110,29 @@ async fn remove(
                 and not exists (select from lead_change x where x.lead_id = d.lead_id)
                 and not exists (select from campaign c where c.campaign_id = d.campaign_id and c.state <> 'finished')
                 and not exists (
-                    select from attempt a
-                    where a.attempt_id between k.first_id and k.last_id and (a.ended_at is null or a.ended_at >= $5)
+                    select
+                    from (
+                        select ended_at from attempt
+                        where attempt_id between k.first_id and k.last_id
+                        -- All of a lead's; without a limit the planner would read all attempts there are.
+                        order by attempt_id
+                        limit 65536
+                    ) a
+                    where a.ended_at is null or a.ended_at >= $5
                 )
             order by d.campaign_id, d.lead_id
             for update of d skip locked
+        ), theirs as materialized (
+            select a.attempt_id
+            from gone g
+            cross join lateral (
+                select attempt_id from attempt
+                where attempt_id between g.first_id and g.last_id
+                order by attempt_id
+                limit 65536
+            ) a
         ), attempts as (
-            delete from attempt a using gone g
-            where a.attempt_id between g.first_id and g.last_id
+            delete from attempt a using theirs t where a.attempt_id = t.attempt_id
             returning a.attempt_id
         ), results as (
             delete from call_result r using attempts a where r.attempt_id = a.attempt_id
