@@ -326,3 +326,34 @@ async fn dead_rows_that_a_snapshot_holds_cost_readers_nothing(_pool: PgPoolOptio
     assert!(events < 60, "{events} blocks for one event");
     holder.close().await.unwrap();
 }
+
+/// A range of ids that is taken for a join makes each settlement of a retry read all attempts there are.
+#[sqlx::test(migrator = "outdial::adapter::postgres::connect::MIGRATOR")]
+async fn the_history_of_a_few_leads_costs_no_more_among_many_attempts(_pool: PgPoolOptions, options: PgConnectOptions) {
+    let admin = PgPoolOptions::new().max_connections(2).connect_with(options.clone()).await.unwrap();
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+    let world = World::new(pool).await;
+    sqlx::raw_sql(
+        "insert into attempt (attempt_id, campaign_id, lead_id, attempt_no, tries, phone, account, assistant_id, epoch,
+            intent_at, evidence, sent_at, ended_at, outcome)
+         select attempt_id_of((select number from installation), 1, i, 1), 1, i, 1, 0, '+49305' || lpad(i::text, 7, '0'),
+            'main', '7', 1, at, '', at, at, 'no_answer'
+         from generate_series(1, 30000) i, (select timestamptz '2026-03-02 08:00Z' as at) a;
+         analyze attempt;",
+    )
+    .execute(&admin)
+    .await
+    .unwrap();
+    let leads: Vec<_> = (1..=300).map(|number| (CampaignId(1), LeadId(number * 100))).collect();
+    let flush = async || world.pool.acquire().await.unwrap().detach().close().await.unwrap();
+    flush().await;
+    let blocks = blocks_of(&admin, "attempt", async || {
+        // Often enough for a statement to be planned without its values.
+        for some in leads.chunks(30) {
+            assert_eq!(world.store.history(some).await.unwrap().len(), 30);
+        }
+        flush().await;
+    });
+    let blocks = blocks.await;
+    assert!(blocks < 3_000, "{blocks} blocks for 300 attempts");
+}
