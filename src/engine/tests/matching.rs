@@ -108,6 +108,19 @@ fn before_that_they_mean_nothing() {
     });
 }
 
+/// A list that proves no absence settles nothing, however long ago the request was.
+#[test]
+fn without_evidence_an_attempt_is_held_at_its_deadline_and_its_lead_is_not_due() {
+    rehearse(Plan { list_lag_max: None, ..plan(3) }, async |stage| {
+        let sent = dial(stage, 2).await;
+        let doubt = sent[2].1;
+        assert_eq!(state_of(stage, doubt), Some(OpenState::InDoubt));
+        stage.wait(180 * MINUTE).await;
+        assert_eq!((outcome_of(stage, doubt), state_of(stage, doubt)), (None, Some(OpenState::Held)));
+        stage.attempts(|tables| assert!(tables.due.values().all(|due| due.phone != phone(doubt)), "it is locked"));
+    });
+}
+
 #[test]
 fn the_call_of_another_assistant_is_not_ours_and_proves_nothing_either() {
     rehearse(plan(4), async |stage| {
